@@ -1,0 +1,239 @@
+"""Every control message of the contract, typed: what clients ask (`op`) and what the hub says (`type`).
+
+Requests are decoded strictly: an unknown field or a wrong type is an error that names the place, because a
+misspelt ``since`` that is ignored would silently give the wrong rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from hub.wire import RequestId
+
+MAX_ID_CHARS: Final = 128
+_EXACT_IN_JSON: Final = 2**53
+"""Browsers hold whole numbers exactly up to here; a larger id would not come back as it was sent."""
+
+_Id = Annotated[int, Meta(ge=-_EXACT_IN_JSON, le=_EXACT_IN_JSON)] | Annotated[str, Meta(max_length=MAX_ID_CHARS)] | None
+_TimeMs = Annotated[int, Meta(ge=0, le=_EXACT_IN_JSON)]
+_Topics = Annotated[list[str], Meta(min_length=1)]
+
+
+class Request(Struct, tag_field="op", forbid_unknown_fields=True, kw_only=True):
+    """What every request may carry."""
+
+    id: _Id = None
+
+
+class Since(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where a subscription begins: at a time, or after a position (``epoch``, ``at`` and ``seq`` by topic)."""
+
+    time: _TimeMs | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+    at: _TimeMs | UnsetType = UNSET
+    seq: dict[str, _TimeMs] | UnsetType = UNSET
+
+
+class Auth(Request, tag="auth"):
+    """Authenticate with the token."""
+
+    token: str
+
+
+class Subscribe(Request, tag="subscribe"):
+    """Observe topics, from a place in history on."""
+
+    topics: _Topics
+    since: Literal["none", "open"] | Since | None = None
+    mode: Literal["every", "latest"] = "every"
+    interval_ms: Annotated[int, Meta(ge=0, le=3_600_000)] | None = None
+
+
+class Unsubscribe(Request, tag="unsubscribe"):
+    """Observe topics no longer; each exactly as it was subscribed."""
+
+    topics: _Topics
+
+
+class Snapshot(Request, tag="snapshot"):
+    """Ask for the newest row of each matching topic."""
+
+    topics: _Topics
+
+
+class Topics(Request, tag="topics"):
+    """Ask which topics exist."""
+
+    pattern: str
+
+
+class Ping(Request, tag="ping"):
+    """Ask for the hub's time."""
+
+
+class Envelope(Struct):
+    """The part of a request that is read first, so that even a wrong request is answered by its id."""
+
+    op: str
+    id: _Id = None
+
+
+class Message(Struct, tag_field="type", tag=str.lower, omit_defaults=True, kw_only=True):
+    """What every message of the hub may carry: the id of the request that it answers."""
+
+    id: RequestId = None
+
+
+class Welcome(Message):
+    """The first message of every connection."""
+
+    protocol: str
+    server: str
+    session: str
+    epoch: str
+    at: int
+    source: Mapping[str, Any]
+    schemas: Mapping[str, Sequence[str]]
+    limits: Mapping[str, int | float | None]
+    heartbeat_s: float
+    time: int
+
+
+class Subscribed(Message):
+    """The one reply to a subscribe: an exact cut of the hub's history."""
+
+    at: int
+    matched: int
+    recovered: bool
+    unrecovered: Sequence[str]
+    replayed: int
+
+
+class Unsubscribed(Message):
+    """No row of the topics follows it."""
+
+
+class Authenticated(Message):
+    """The token is right, or none is needed."""
+
+
+class SnapshotDone(Message, tag="snapshot_done"):
+    """All rows of a snapshot were sent."""
+
+    count: int
+
+
+class TopicList(Message, tag="topics"):
+    """The topics that exist, with the number and exchange time of their newest row."""
+
+    topics: Sequence[Mapping[str, Any]]
+
+
+class Pong(Message):
+    """The hub's time in epoch milliseconds."""
+
+    time: int
+
+
+class Gap(Message):
+    """Rows that the client will not get: ``from`` to ``to`` (seq, inclusive)."""
+
+    topic: str
+    epoch: str
+    cause: str
+    from_: int | None = msgspec.field(name="from")
+    to: int | None
+    from_time: int | None
+    to_time: int | None
+
+
+class Slow(Message):
+    """Half of the bytes that may wait for this client are waiting."""
+
+    pending_bytes: int
+    limit_bytes: int
+
+
+class Heartbeat(Message):
+    """Every row up to ``at`` was sent before it. Times in epoch milliseconds."""
+
+    time: int
+    at: int
+    conflated: int
+    markets: Mapping[str, Mapping[str, Any]]
+
+
+class Draining(Message):
+    """The hub is about to restart."""
+
+    reason: str
+    close_in_ms: int
+
+
+class Error(Message):
+    """A request was not carried out, and why."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_in_ms: int | None
+
+
+_Decoder = Callable[[bytes], Request]
+_REQUESTS: Final[Sequence[type[Request]]] = (Auth, Subscribe, Unsubscribe, Snapshot, Topics, Ping)
+_JSON: Final[Mapping[str, _Decoder]] = {
+    str(request.__struct_config__.tag): msgspec.json.Decoder(request).decode for request in _REQUESTS
+}
+_MSGPACK: Final[Mapping[str, _Decoder]] = {
+    str(request.__struct_config__.tag): msgspec.msgpack.Decoder(request).decode for request in _REQUESTS
+}
+_ENVELOPES: Final[tuple[Callable[[bytes], Envelope], Callable[[bytes], Envelope]]] = (
+    msgspec.json.Decoder(Envelope).decode,
+    msgspec.msgpack.Decoder(Envelope).decode,
+)
+
+NOT_YET: Final = frozenset({"replay", "cancel", "instruments"})
+"""Ops of the contract that this version answers with ``unavailable``."""
+
+
+class RequestError(Exception):
+    """A request that can't be carried out: the error code of the contract, and words for the client."""
+
+    def __init__(self, code: str, message: str, request_id: RequestId = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+def read_request(message: str | bytes) -> Request:
+    """Decode a text (JSON) or binary (msgpack) message of a client.
+
+    Raises:
+        RequestError: ``bad_message``, ``unknown_op`` or ``unavailable``; it carries the request's id where
+            that could be read.
+    """
+    request_id: RequestId = None
+    try:
+        if isinstance(message, str):
+            message = message.encode()  # raises UnicodeError for a lone surrogate
+            read_envelope, decoders = _ENVELOPES[0], _JSON
+        else:
+            read_envelope, decoders = _ENVELOPES[1], _MSGPACK
+        envelope = read_envelope(message)
+        request_id = envelope.id
+        decode = decoders.get(envelope.op)
+        if decode is not None:
+            return decode(message)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RequestError("bad_message", _in_short(error), request_id) from None
+    if envelope.op in NOT_YET:
+        raise RequestError("unavailable", f"{envelope.op} is not available in this version of the hub", request_id)
+    raise RequestError("unknown_op", f"there is no op {envelope.op[:40]!r}", request_id)
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the message is nested too deeply"
+    return f"not a request: {str(error)[:200]}"

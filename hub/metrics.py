@@ -1,0 +1,116 @@
+"""What the hub tells Prometheus. Counters are read from the parts when somebody asks, so that counting costs nothing."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hub.core import Hub
+from hub.server import HubServer
+from hub.watch import Watch
+
+_BATCH_ROWS: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
+_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """The figures of one hub, in a registry of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        Info("argus_build", "What is running.", registry=self.registry).info({"version": version})
+        self.batch_rows = Histogram(
+            "argus_batch_rows", "Rows in one batch of the source.", buckets=_BATCH_ROWS, registry=self.registry
+        )
+        self.publish_to_socket = Histogram(
+            "argus_publish_to_socket_seconds",
+            "From the publishing of a turn's first row until its frames were given to the sockets.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "argus_event_loop_lag_seconds",
+            "How late the event loop ran a timer.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def observe(self, hub: Hub, server: HubServer, watch: Watch, refused: Callable[[], Mapping[str, int]]) -> None:
+        """Collect from these parts from now on.
+
+        Args:
+            refused: rows of the source that were kept out, by cause.
+        """
+        self.registry.register(_Parts(hub, server, watch, refused))
+
+    def page(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Parts(Collector):
+    def __init__(self, hub: Hub, server: HubServer, watch: Watch, refused: Callable[[], Mapping[str, int]]) -> None:
+        self._hub = hub
+        self._server = server
+        self._watch = watch
+        self._refused = refused
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not collect."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the parts."""
+        hub, server, history = self._hub, self._server, self._hub.history
+        audiences = list(hub.router.audiences)
+        yield _counter("argus_rows_in", "Rows published.", hub.counts.rows_in)
+        yield _counter("argus_batches_in", "Batches published.", hub.counts.batches_in)
+        yield _counter("argus_rows_out", "Rows given to clients, each counted for each client.", hub.counts.rows_out)
+        yield _counter("argus_rows_evicted", "Rows that history let go.", history.evicted_rows)
+        yield _counter("argus_clients_closed_slow", "Clients given up because they were too slow.", server.closed_slow)
+        refused = CounterMetricFamily("argus_rows_refused", "Rows of the source kept out.", labels=["cause"])
+        for cause, count in {**self._refused(), "not encodable": hub.counts.rows_refused}.items():
+            refused.add_metric([cause], count)
+        yield refused
+        yield _gauge("argus_clients", "Clients connected.", server.clients)
+        subscriptions = sum(len(audience.names) * len(audience.members) for audience in audiences)
+        yield _gauge("argus_subscriptions", "Topic strings that clients are subscribed to.", subscriptions)
+        yield _gauge("argus_audiences", "Different sets of subscriptions.", len(audiences))
+        yield _gauge("argus_topics", "Topics that have spoken.", sum(map(len, history.channels.values())))
+        yield _gauge("argus_pending_bytes", "Encoded bytes that wait for clients.", server.pending_bytes)
+        yield _gauge("argus_ring_rows", "Rows held in memory.", history.rows)
+        yield _gauge("argus_ring_bytes", "What the held rows cost.", history.bytes)
+        state = GaugeMetricFamily("argus_source_state", "1 for the state of the source.", labels=["source", "state"])
+        for name in ("connected", "degraded", "away"):
+            state.add_metric([hub.source.name, name], float(name == self._watch.source_state))
+        yield state
+        ages = GaugeMetricFamily("argus_data_age_seconds", "Age of a market's newest data.", labels=["market"])
+        states = GaugeMetricFamily("argus_market_state", "1 for the state of a market.", labels=["market", "state"])
+        for market, health in self._watch.markets.items():
+            if health.age_ms is not None:
+                ages.add_metric([market], health.age_ms / 1000)
+            for name in ("live", "quiet", "stale", "closed"):
+                states.add_metric([market, name], float(name == health.state))
+        yield ages
+        yield states
+
+
+def _counter(name: str, documentation: str, value: float) -> Metric:
+    return CounterMetricFamily(name, documentation, value=value)
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)

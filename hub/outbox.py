@@ -1,0 +1,271 @@
+"""What one client still has to get, in order, and how many bytes of it wait.
+
+A client is either *live*: it is handed the frames of its audience as they are made; or *lagging*: it has history to
+get first, and reads the log at its own pace through a cursor, also what is published meanwhile. Nothing is
+encoded for a lagging client before its socket takes it. A lagging client that reaches the end of the log is live
+again. Bytes that wait are bounded: past the limit the client is given up, never thinned out.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Final, Protocol
+
+from hub.history import Cursor, Loss, Run, Topic
+from hub.messages import Gap, Message, Slow
+from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
+
+if TYPE_CHECKING:
+    from hub.router import Audience
+
+ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
+"""Rows that a lagging client is given at once, so that no client's history holds up the others."""
+
+
+class Job(Protocol):
+    """Something that a client asked for and that is sent bit by bit."""
+
+    @property
+    def at(self) -> int:
+        """Arrival number up to which the client has everything, as far as this job goes."""
+
+    def step(self, codec: Codec) -> tuple[bytes, bool]:
+        """Make the next frames (perhaps none); True when that was the last."""
+
+    def drop(self, topics: Set[Topic]) -> None:
+        """Leave these topics out from now on."""
+
+
+class SnapshotJob:
+    """The newest rows of some topics as of one moment.
+
+    Args:
+        at: position of the client before it.
+        topics: whose newest rows to send.
+        done: message to send after the last row, None for none.
+    """
+
+    def __init__(self, at: int, topics: Sequence[Topic], request_id: RequestId, done: Message | None) -> None:
+        self._at = at
+        self._rows = deque((topic, topic.newest) for topic in topics)
+        self._request_id = request_id
+        self._done = done
+
+    @property
+    def at(self) -> int:  # noqa: D102
+        return self._at
+
+    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
+        by_channel: dict[str, list[bytes]] = {}
+        for _ in range(min(len(self._rows), ROWS_PER_STEP)):
+            topic, row = self._rows.popleft()
+            by_channel.setdefault(topic.channel, []).append(row)
+        frames = [codec.data(channel, Origin.SNAPSHOT, rows, self._request_id) for channel, rows in by_channel.items()]
+        if not self._rows and self._done is not None:
+            frames.append(codec.message(self._done))
+        return b"".join(frames), not self._rows
+
+    def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
+        self._rows = deque((topic, row) for topic, row in self._rows if topic not in topics)
+
+
+class HistoryJob:
+    """Rows of some topics from the log, up to the moment of the request.
+
+    Args:
+        epoch: of the hub, for the gaps that may turn up on the way.
+        cursor: stands before the first row to send.
+        up_to: arrival number of the last row to send.
+        begins: by topic, the arrival number of its first row to send, where not all rows are meant.
+    """
+
+    def __init__(
+        self,
+        epoch: str,
+        cursor: Cursor,
+        up_to: int,
+        topics: set[Topic],
+        begins: Mapping[Topic, int],
+        request_id: RequestId,
+    ) -> None:
+        self._epoch = epoch
+        self._cursor = cursor
+        self._up_to = up_to
+        self._topics = topics
+        self._begins = begins
+        self._request_id = request_id
+
+    @property
+    def at(self) -> int:  # noqa: D102
+        return self._cursor.at
+
+    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
+        runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)
+        done = self._cursor.at >= self._up_to
+        losses = self._cursor.take_losses() if runs or done else ()
+        return _frames(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id), done
+
+    def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
+        self._topics -= topics
+
+
+class Outbox:
+    """One client's side of the hub.
+
+    Args:
+        codec: encoding of the client.
+        epoch: of the hub, for gaps.
+        write: puts frames on the wire; must take them whatever their size. While it takes no more without
+            buffering, its owner keeps ``writable`` False.
+        limit_bytes: bytes that may wait here.
+        on_overflow: called once when more are waiting; nothing is sent after it.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        epoch: str,
+        write: Callable[[bytes], None],
+        limit_bytes: int,
+        on_overflow: Callable[[], None],
+    ) -> None:
+        self.codec = codec
+        self.audience: Audience | None = None
+        self.writable = True
+        self.queued_bytes = 0
+        self.is_shut = False
+        self._epoch = epoch
+        self._write = write
+        self._limit_bytes = limit_bytes
+        self._on_overflow = on_overflow
+        self._frames: deque[bytes] = deque()
+        self._warned = False
+        self._jobs: deque[Job] = deque()
+        self._cursor: Cursor | None = None
+        self._begins: dict[Topic, int] = {}
+
+    @property
+    def lagging(self) -> bool:
+        """True while the client gets rows from the log and not as they come."""
+        return self._cursor is not None
+
+    def at(self, delivered_at: int) -> int:
+        """The arrival number up to which everything that the client observes was put in; may fall when a job begins."""
+        if self._cursor is None:
+            return delivered_at
+        return min(self._cursor.at, self._jobs[0].at) if self._jobs else self._cursor.at
+
+    def put(self, frames: bytes) -> None:
+        """Add whole frames, in order."""
+        if self.writable and not self._frames:
+            self._write(frames)
+        elif not self.is_shut:
+            self._frames.append(frames)
+            self.queued_bytes += len(frames)
+            if self.queued_bytes > self._limit_bytes:
+                self.shut()
+                self._on_overflow()
+            elif self.queued_bytes * 2 > self._limit_bytes and not self._warned:
+                self._warned = True
+                slow = Slow(pending_bytes=self.queued_bytes, limit_bytes=self._limit_bytes)
+                self._write(self.codec.message(slow))  # ahead of what waits: it is about that
+
+    def send(self, message: Message) -> None:
+        """Add a control message, in order."""
+        self.put(self.codec.message(message))
+
+    def shut(self) -> None:
+        """Take and send nothing any more."""
+        self.is_shut = True
+        self.writable = True
+        self._write = _discard
+        self._frames.clear()
+        self._jobs.clear()
+        self.queued_bytes = 0
+
+    def begin(self, cursor: Cursor, fresh: Sequence[Topic], job: Job | None) -> None:
+        """Observe topics from a moment on, after what a job has of them.
+
+        Args:
+            cursor: stands at that moment: where a client that was live will read on after the job.
+            fresh: the topics that the client did not observe before.
+            job: what to send of them first; None for nothing.
+        """
+        if self._cursor is not None:
+            self._begins.update(dict.fromkeys(fresh, cursor.at + 1))
+        elif job is not None:
+            self._cursor = cursor
+            if self.audience is not None:
+                self.audience.live.pop(self, None)
+        if job is not None:
+            self._jobs.append(job)
+
+    def drop(self, topics: Set[Topic]) -> None:
+        """Send no row of these topics that is not encoded yet."""
+        for job in self._jobs:
+            job.drop(topics)
+
+    def pump(self, delivered_at: int) -> bool:
+        """Send what waits, then one step of what a lagging client has to get.
+
+        Returns:
+            True when there is more that could be sent at once.
+        """
+        while self._frames and self.writable:
+            frames = self._frames.popleft()
+            self.queued_bytes -= len(frames)
+            self._write(frames)
+        if not self._frames:
+            self._warned = False
+        if self.is_shut or not self.writable or self._cursor is None:
+            return False
+        if self._jobs:
+            frames, done = self._jobs[0].step(self.codec)
+            if done:
+                self._jobs.popleft()
+        else:
+            frames = self._catch_up(self._cursor, delivered_at)
+        if frames:
+            self.put(frames)
+        return self.lagging and self.writable
+
+    def _catch_up(self, cursor: Cursor, delivered_at: int) -> bytes:
+        topics = self.audience.topics if self.audience is not None else set()
+        runs = cursor.read(delivered_at, topics, self._begins, ROWS_PER_STEP)
+        done = cursor.at >= delivered_at
+        losses = cursor.take_losses() if runs or done else ()
+        if done:
+            self._cursor = None
+            self._begins.clear()
+            if self.audience is not None:
+                self.audience.live[self] = None
+        return _frames(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
+
+
+def _frames(
+    codec: Codec,
+    epoch: str,
+    losses: Sequence[Loss],
+    runs: Sequence[Run],
+    origin: Origin,
+    request_id: RequestId,
+) -> bytes:
+    gaps = [codec.message(gap(epoch, loss, request_id)) for loss in losses]
+    return b"".join(gaps + [codec.data(run.channel, origin, run.rows, request_id) for run in runs])
+
+
+def gap(epoch: str, loss: Loss, request_id: RequestId) -> Gap:
+    """The message that announces rows which history no longer holds."""
+    return Gap(
+        id=request_id,
+        topic=loss.topic.name,
+        epoch=epoch,
+        cause="evicted",
+        from_=loss.first,
+        to=loss.last,
+        from_time=loss.first_time_ms,
+        to_time=loss.last_time_ms,
+    )
+
+
+def _discard(_: bytes) -> None:
+    """Where the frames of a client that is gone go."""

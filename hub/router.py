@@ -1,0 +1,161 @@
+"""Who observes what: the observer pattern, by topic.
+
+Clients that subscribed to the same topics in the same encoding form one `Audience`, so that what they are sent is made
+once. An audience stands in the list of observers of each of its topics, patterns resolved: publishing looks nothing
+up and matches nothing. A topic that speaks for the first time is matched against the patterns once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hub.history import Topic
+from hub.topics import Selector, parse
+from hub.wire import Codec
+
+if TYPE_CHECKING:
+    from hub.outbox import Outbox
+
+Names = frozenset[str]
+"""The topic strings of a client, as it subscribed them."""
+
+
+class Audience:
+    """All clients with one set of subscriptions and one encoding.
+
+    ``live`` are those that get rows as they come; the others are still catching up. ``rows`` is filled and emptied
+    within one flush.
+    """
+
+    __slots__ = ("codec", "live", "members", "names", "rows", "topics")
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.names: Names = frozenset()
+        self.topics: set[Topic] = set()
+        self.members: set[Outbox] = set()
+        self.live: dict[Outbox, None] = {}  # in order of joining, so that a test can be repeated
+        self.rows: list[bytes] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """One topic string that somebody subscribed, and who did."""
+
+    selector: Selector
+    audiences: dict[Audience, None]
+
+
+class Router:
+    """Keeps the audiences, and for every topic its observers.
+
+    Args:
+        channels: the topics that exist, by channel and code; read, never changed.
+        universes: named lists of codes and patterns for ``@NAME``.
+        on_wants: called with all topic strings that at least one client wants, whenever that set changes.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, Mapping[str, Topic]],
+        universes: Mapping[str, Sequence[str]],
+        on_wants: Callable[[Names], None],
+    ) -> None:
+        self._channels = channels
+        self._universes = universes
+        self._on_wants = on_wants
+        self._audiences: dict[tuple[str, Names], Audience] = {}
+        self._interested: dict[str, Interest] = {}
+        self._wants_changed = False
+        self._patterns: dict[str, dict[str, Interest]] = {channel: {} for channel in channels}
+
+    @property
+    def audiences(self) -> Iterable[Audience]:
+        """All audiences that have a member."""
+        return self._audiences.values()
+
+    def select(self, name: str) -> Selector:
+        """Parse a topic string. Raises `hub.topics.TopicError`."""
+        interest = self._interested.get(name)
+        return interest.selector if interest is not None else parse(name, self._universes)
+
+    def matching(self, selector: Selector) -> list[Topic]:
+        """The topics that exist and that the selector covers."""
+        topics = self._channels[selector.channel]
+        if selector.exact is not None:
+            topic = topics.get(selector.exact)
+            return [] if topic is None else [topic]
+        matches = selector.matches
+        return [topic for code, topic in topics.items() if matches(code)]
+
+    def move(self, outbox: "Outbox", names: Names) -> None:
+        """Make a client observe exactly these topic strings; all of them have been through `select`."""
+        old, codec = outbox.audience, outbox.codec
+        if old is not None and old.names == names:
+            return
+        target = self._audiences.get((codec.name, names))
+        if target is None and names and old is not None and len(old.members) == 1:
+            del self._audiences[codec.name, old.names]
+            self._audiences[codec.name, names] = old
+            self._change(old, names)
+            return
+        if target is None and names:
+            target = self._audiences[codec.name, names] = Audience(codec)
+            self._change(target, names)
+        if target is not None:
+            target.members.add(outbox)
+            if not outbox.lagging:
+                target.live[outbox] = None
+        if old is not None:
+            old.members.discard(outbox)
+            old.live.pop(outbox, None)
+            if not old.members:
+                del self._audiences[codec.name, old.names]
+                self._change(old, frozenset())
+        outbox.audience = target
+
+    def created(self, topic: Topic) -> None:
+        """A topic spoke for the first time: whoever waits for it, or has a pattern that matches, observes it."""
+        exact = self._interested.get(topic.name)
+        patterns = self._patterns[topic.channel].values()
+        for interest in [*([exact] if exact else []), *(p for p in patterns if p.selector.matches(topic.code))]:
+            for audience in interest.audiences:
+                _observe(audience, topic)
+
+    def _change(self, audience: Audience, names: Names) -> None:
+        added, dropped = names - audience.names, audience.names - names
+        audience.names = names
+        for name in added:
+            self._interest_in(name).audiences[audience] = None
+            for topic in self.matching(self._interested[name].selector):
+                _observe(audience, topic)
+        kept = [selector for name in names if (selector := self._interested[name].selector).exact is None]
+        for name in dropped:
+            interest = self._interested[name]
+            for topic in self.matching(interest.selector):
+                if topic.name in names or any(s.channel == topic.channel and s.matches(topic.code) for s in kept):
+                    continue
+                audience.topics.discard(topic)
+                topic.audiences.pop(audience, None)
+            del interest.audiences[audience]
+            if not interest.audiences:
+                del self._interested[name]
+                self._patterns[interest.selector.channel].pop(name, None)
+                self._wants_changed = True
+        if self._wants_changed:
+            self._wants_changed = False
+            self._on_wants(frozenset(self._interested))
+
+    def _interest_in(self, name: str) -> Interest:
+        interest = self._interested.get(name)
+        if interest is None:
+            interest = self._interested[name] = Interest(parse(name, self._universes), {})
+            if interest.selector.exact is None:
+                self._patterns[interest.selector.channel][name] = interest
+            self._wants_changed = True
+        return interest
+
+
+def _observe(audience: Audience, topic: Topic) -> None:
+    audience.topics.add(topic)
+    topic.audiences[audience] = None

@@ -1,0 +1,254 @@
+"""Every setting: its name, default, bounds and meaning, and which of them contradict each other.
+
+``Settings`` is one flat, frozen model that reads nothing but a token file. ``hub.config`` fills it from what the
+user gave.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
+
+from hub import topics
+
+_TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+_TOKEN: Final = re.compile(r"[!-~]{8,4096}")
+_UNIVERSE: Final = re.compile(r"\w[\w&.+-]{0,63}")
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _time_of_day(value: object) -> object:
+    # Otherwise pydantic would take 930 for 930 seconds after midnight.
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    if not isinstance(value, str) or not _TIME_OF_DAY.fullmatch(value):
+        raise ValueError("should be a time of day such as 09:30:00")
+    return value
+
+
+def _listed(value: object) -> object:
+    """A list as it stands; from the environment, a JSON list or texts between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return _from_json(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"should be JSON ({error})") from None
+
+
+def _named_lists(value: object) -> object:
+    value = _from_json(value)
+    if not isinstance(value, dict):
+        raise ValueError('should be named lists of codes, such as {"banks": ["600000.SH", "601*.SH"]}')
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _host(value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("should be an IP address (without brackets) or a host name") from None
+    return value
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value.lower()):
+        raise ValueError("should be an origin such as https://desk.example:8443, without a path")
+    return value.lower()
+
+
+def _fault(value: str) -> str:
+    if not value.strip():
+        raise ValueError("should not be empty")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() and not _TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError("should have at least 8 characters, all of them visible ASCII (no spaces)")
+    return value
+
+
+def _universes(value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    for name, patterns in value.items():
+        if not _UNIVERSE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a universe: letters, digits and & . + - _ only, at most 64")
+        for pattern in patterns:
+            try:
+                topics.parse(f"tick:{pattern}", {})
+            except topics.TopicError:
+                raise ValueError(f"{pattern!r} in {name} is neither a code nor a pattern such as 688*.SH") from None
+    return value
+
+
+_Whole = Annotated[int, BeforeValidator(_no_bool)]
+_Number = Annotated[float, BeforeValidator(_no_bool)]
+_File = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+
+
+class Settings(BaseModel):
+    """Every setting with its default, bounds and meaning; ``hub.example.toml`` explains them at more length.
+
+    Raises pydantic's ``ValidationError`` for a value out of bounds and for values that contradict each other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    host: Annotated[str, AfterValidator(_host)] = Field(default="127.0.0.1", description="address to listen on")
+    port: _Whole = Field(default=8765, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    insecure: bool = Field(default=False, description="listen beyond loopback without a token")
+    token: Annotated[SecretStr, AfterValidator(_token)] = Field(
+        default=SecretStr(""), description="what clients must show; empty: nothing"
+    )
+    token_file: _File = Field(default=None, description="file that holds the token")
+    allowed_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_listed)] = Field(
+        default=(), description="browser origins allowed besides the hub's own host"
+    )
+
+    source: Literal["sim", "recording", "xtquant"] = Field(default="sim", description="where rows come from")
+    symbols: _Whole = Field(default=5500, ge=1, le=10_000, description="simulator: number of instruments")
+    interval: _Number = Field(
+        default=3.0, ge=0.01, le=3600, description="simulator: seconds between two rows of a stock"
+    )
+    seed: _Whole = Field(default=1, ge=0, le=2**63 - 1, description="simulator: the same seed gives the same market")
+    speed: _Number = Field(default=1.0, ge=0, le=100_000, description="pace: 1 original, n times, 0 as fast as it goes")
+    sim_start: Annotated[time, BeforeValidator(_time_of_day)] = Field(
+        default=time(9, 30), description="simulator: time of day to start at"
+    )
+    faults: Annotated[tuple[Annotated[str, AfterValidator(_fault)], ...], BeforeValidator(_listed)] = Field(
+        default=(), description="simulator: faults to play, such as silence@30+15"
+    )
+    recording: _File = Field(default=None, description="recording to play (CSV, CSV.gz or Parquet)")
+    record: _File = Field(default=None, description="file to write what the source delivers")
+
+    log_format: Literal["console", "json"] = Field(default="console", description="how log lines look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+
+    ring_rows: _Whole = Field(default=5000, ge=1, le=100_000_000, description="rows kept per topic")
+    ring_bytes: _Whole = Field(default=2**29, ge=2**22, le=2**44, description="bytes kept in all topics together")
+    max_clients: _Whole = Field(default=20_000, ge=1, le=10_000_000, description="clients connected at once")
+    max_topics: _Whole = Field(
+        default=10_000, ge=1, le=10_000_000, description="topics and patterns one client may hold"
+    )
+    max_message_bytes: _Whole = Field(default=2**18, ge=2**10, le=2**26, description="largest message from a client")
+    max_requests_per_s: _Number = Field(
+        default=50.0,
+        ge=0.1,
+        le=1_000_000,
+        description="requests per second per client, lasting; bursts of twice as many",
+    )
+    max_pending_bytes: _Whole = Field(
+        default=2**24, ge=2**16, le=2**34, description="bytes that may wait for one client"
+    )
+
+    stall_s: _Number = Field(
+        default=30.0, ge=0.1, le=3600, description="seconds without progress until a client is closed"
+    )
+    heartbeat_s: _Number = Field(default=5.0, ge=0.05, le=3600, description="seconds between heartbeats")
+    drain_s: _Number = Field(default=5.0, ge=0, le=600, description="seconds to send what is pending when stopping")
+    stale_after_s: _Number = Field(
+        default=15.0, ge=0.1, le=86_400, description="age in seconds that makes a market stale"
+    )
+    auth_timeout_s: _Number = Field(default=5.0, ge=0.1, le=600, description="seconds a client has to show its token")
+    ping_interval_s: _Number = Field(default=20.0, ge=0.1, le=3600, description="seconds between keep-alive pings")
+    ping_timeout_s: _Number = Field(
+        default=20.0, ge=0.1, le=3600, description="seconds to wait for the answer to a ping"
+    )
+    compression: bool = Field(default=False, description="offer permessage-deflate")
+
+    universes: Annotated[
+        Mapping[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]],
+        BeforeValidator(_named_lists),
+        AfterValidator(_universes),
+    ] = Field(default={}, description="named sets of codes and patterns, as JSON")
+
+    _token_from_file: SecretStr = PrivateAttr(SecretStr(""))
+
+    @property
+    def access_token(self) -> str:
+        """What clients must show, from ``token`` or ``token_file``; empty where nothing is required."""
+        return self.token.get_secret_value() or self._token_from_file.get_secret_value()
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Self:
+        if self.source == "recording" and self.recording is None:
+            raise ValueError("source is recording: recording should name the file to play (--recording FILE)")
+        # Somebody who names a recording must never be shown invented prices instead.
+        if self.source != "recording" and self.recording is not None:
+            raise ValueError(f"recording is set, but source is {self.source} (--source recording plays it)")
+        if self.source != "sim" and self.faults:
+            raise ValueError(f"faults are played by the simulator only, but source is {self.source}")
+        if self.record is not None and self.recording is not None and self.record.resolve() == self.recording.resolve():
+            raise ValueError(f"record would overwrite the recording that is played ({self.record})")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_unknown_is_let_in(self) -> Self:
+        if self.token_file is not None:
+            if self.token.get_secret_value():
+                raise ValueError("token and token_file are both set: keep one of them")
+            self._token_from_file = _read_token(self.token_file)
+        if not (self.access_token or self.insecure or _is_loopback(self.host)):
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: set a token (ARGUS_TOKEN or token_file), "
+                "or let anybody in with --insecure"
+            )
+        return self
+
+
+def _read_token(path: Path) -> SecretStr:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"token_file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"token_file {path} holds no text") from None
+    if not token:
+        raise ValueError(f"token_file {path} is empty")
+    try:
+        return _token(SecretStr(token))
+    except ValueError as error:
+        raise ValueError(f"the token in token_file {path} {error}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

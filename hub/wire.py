@@ -1,0 +1,150 @@
+"""Rows and messages to bytes, and WebSocket frames around them.
+
+A row is encoded once, as a positional msgpack array, and lives as those bytes in history. A data message is
+spliced from them: a prefix, an array header, the rows. JSON rows are made from the same bytes, so that both
+encodings show the same values.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+import msgspec
+import orjson
+
+from hub.schema import CHANNELS, Row
+
+SUBPROTOCOLS: Final = ("argus.v1.msgpack", "argus.v1.json")
+
+MAX_ROWS_PER_MESSAGE: Final = 500
+"""A data message is cut at this many rows: clients commonly refuse messages above 1 MiB, and a tick is up to 450 bytes
+in JSON."""
+
+_TEXT, _BINARY = 0x1, 0x2
+
+
+class Origin(IntEnum):
+    """Where the rows of a data message come from: the number is for msgpack, the lower-case name for JSON."""
+
+    LIVE = 0
+    SNAPSHOT = 1
+    REPLAY = 2
+    BACKFILL = 3
+
+
+RequestId = int | str | None
+"""What a request carried as ``id``; None where it carried none."""
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+pack_row: Final[Callable[[Row], bytes]] = _pack
+"""Encode one row as it travels in msgpack. Raises TypeError or OverflowError for values that msgpack can't hold."""
+
+_unpack_row: Final = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Wrap a whole message into one unmasked WebSocket frame (RFC 6455, section 5.2), as servers send them."""
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", 0x80 | opcode, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+def split_frames(frames: bytes) -> Iterator[tuple[int, bytes]]:
+    """Take frames that `frame` made apart again: opcode and message of each."""
+    start = 0
+    while start < len(frames):
+        size = frames[start + 1]
+        body = start + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size = int.from_bytes(frames[body : body + width])
+            body += width
+        yield frames[start] & 0x0F, frames[body : body + size]
+        start = body + size
+
+
+class Codec(Protocol):
+    """One of the two encodings. All methods return whole WebSocket frames."""
+
+    name: str
+    subprotocol: str
+
+    def message(self, message: object) -> bytes:
+        """Frame a control message (a struct of `hub.messages`)."""
+
+    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:
+        """Frame rows of one channel, as one frame or, above `MAX_ROWS_PER_MESSAGE`, several back to back."""
+
+    def forget_rows(self) -> None:
+        """Drop what was remembered of rows while one turn's frames were made."""
+
+
+class MsgpackCodec:
+    """Binary messages: control messages are maps, data messages arrays."""
+
+    name = "msgpack"
+    subprotocol = SUBPROTOCOLS[0]
+
+    def __init__(self) -> None:
+        self._heads = {(c, o): _pack(c) + _pack(int(o)) for c in CHANNELS for o in Origin}
+
+    def message(self, message: object) -> bytes:  # noqa: D102
+        return frame(_BINARY, msgspec.msgpack.encode(message))
+
+    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:  # noqa: D102
+        count = len(rows)
+        if count > MAX_ROWS_PER_MESSAGE:
+            return _in_parts(self, channel, origin, rows, request_id)
+        array = struct.pack("!B", 0x90 | count) if count < 16 else struct.pack("!BH", 0xDC, count)
+        if request_id is None:
+            return frame(_BINARY, b"".join((b"\x93", self._heads[channel, origin], array, *rows)))
+        return frame(_BINARY, b"".join((b"\x94", self._heads[channel, origin], array, *rows, _pack(request_id))))
+
+    def forget_rows(self) -> None:
+        """Nothing is remembered: rows are spliced as they are."""
+
+
+class JsonCodec:
+    """Text messages: everything is an object with a ``type``, rows are objects with their schema's names."""
+
+    name = "json"
+    subprotocol = SUBPROTOCOLS[1]
+
+    def __init__(self) -> None:
+        self._heads = {
+            (c, o): b'{"type":"data","channel":"%s","origin":"%s",' % (c.encode(), o.name.lower().encode())
+            for c in CHANNELS
+            for o in Origin
+        }
+        self._rows: dict[bytes, bytes] = {}
+
+    def message(self, message: object) -> bytes:  # noqa: D102
+        return frame(_TEXT, msgspec.json.encode(message))
+
+    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:  # noqa: D102
+        if len(rows) > MAX_ROWS_PER_MESSAGE:
+            return _in_parts(self, channel, origin, rows, request_id)
+        names = CHANNELS[channel].names
+        body = b",".join([self._rows.get(row) or self._transcode(names, row) for row in rows])
+        own = b"" if request_id is None else b'"id":%s,' % orjson.dumps(request_id)
+        return frame(_TEXT, b'%s%s"rows":[%s]}' % (self._heads[channel, origin], own, body))
+
+    def forget_rows(self) -> None:  # noqa: D102
+        self._rows.clear()
+
+    def _transcode(self, names: Sequence[str], row: bytes) -> bytes:
+        text = self._rows[row] = orjson.dumps(dict(zip(names, _unpack_row(row), strict=True)))
+        return text
+
+
+def _in_parts(codec: Codec, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId) -> bytes:
+    starts = range(0, len(rows), MAX_ROWS_PER_MESSAGE)
+    return b"".join(codec.data(channel, origin, rows[i : i + MAX_ROWS_PER_MESSAGE], request_id) for i in starts)
+
+
+CODECS: Final[Mapping[str, Codec]] = {codec.subprotocol: codec for codec in (MsgpackCodec(), JsonCodec())}

@@ -1,0 +1,267 @@
+"""The promise, as a state machine: what a client is sent is exactly what its subscriptions say, whatever happens when.
+
+Hypothesis drives the real core (hub, history, router, outbox, session) with publishes, requests, sockets that stop
+and go, and turns of the loop in any order. A naive model knows every row that was published; each client's
+stream must equal what follows from it: rows and announced gaps together are the whole stream, in order, nothing twice.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+import hub.history
+import hub.outbox
+from hub.core import Hub, SourceInfo
+from hub.history import History
+from hub.limits import Limits
+from hub.outbox import Outbox
+from hub.session import Session
+from hub.topics import glob
+from hub.wire import CODECS, split_frames
+
+CODES = [f"{number}.{market}" for market in ("SH", "SZ") for number in (600000, 600001, 688001, 1)]
+NAMES = ["tick:*", "tick:*.SH", "tick:6*", "tick:688*.SH", "tick:1.SZ", "tick:600000.SH", "tick:@two", "tick:9*"]
+UNIVERSES = {"two": ["600001.SH", "688*.SZ"]}
+
+
+def covers(name: str, code: str) -> bool:
+    """Whether a topic string covers a code, the simple way."""
+    instrument = name.removeprefix("tick:")
+    if instrument.startswith("@"):
+        return any(glob(pattern)(code) for pattern in UNIVERSES[instrument[1:]])
+    return glob(instrument)(code)
+
+
+class Client:
+    """A client of the core: what it asked for, what it was sent, and what it is still owed according to the model."""
+
+    def __init__(self, hub: Hub, codec: str) -> None:
+        self.hub = hub
+        self.wire: list[bytes] = []
+        self.outbox = Outbox(CODECS[codec], hub.epoch, self._write, 1 << 24, self._overflow)
+        self.session = Session(
+            "s",
+            hub,
+            self.outbox,
+            Limits(1 << 16, 100, 1e9, 1 << 24),
+            token=None,
+            authorized=False,
+            close=self._closed,
+            now_s=0.0,
+        )
+        self.names: set[str] = set()
+        self.next_seq: dict[str, int] = {}  # of observed codes: the number that must come next
+        self.awaited: dict[str, tuple[int, bool]] = {}  # request's codes with a snapshot still to come
+        self.request_id = 0
+        self.room = 1 << 30
+
+    def _write(self, frames: bytes) -> None:
+        self.wire.append(frames)
+        self.room -= len(frames)
+        if self.room <= 0:
+            self.outbox.writable = False
+
+    def _overflow(self) -> None:
+        raise AssertionError("the limit is far away")
+
+    def _closed(self, code: int, reason: str) -> None:
+        raise AssertionError(f"closed with {code} {reason}")
+
+    def ask(self, **request: Any) -> None:
+        self.request_id += 1
+        self.session.receive(json.dumps({"id": self.request_id, **request}), 0.0, 0)
+
+    def messages(self) -> list[Any]:
+        """What came since the last call, both encodings brought to one shape."""
+        frames = b"".join(self.wire)
+        self.wire.clear()
+        messages = []
+        for opcode, payload in split_frames(frames):
+            message = msgpack.unpackb(payload) if opcode == 2 else json.loads(payload)
+            if isinstance(message, list):
+                origin = ("live", "snapshot", "replay")[message[1]]
+                rows = [dict(zip(("code", "seq", "time"), row, strict=False)) for row in message[2]]
+                message = {"type": "data", "origin": origin, "rows": rows, "id": message[3] if message[3:] else None}
+            messages.append(message)
+        return messages
+
+
+class Market(RuleBasedStateMachine):
+    """The state machine. Its clients are checked as they read, and at the end must have everything."""
+
+    clients = Bundle("clients")
+
+    @initialize(ring_rows=st.sampled_from([1, 3, 1000]), segment_rows=st.sampled_from([2, 5, 64]))
+    def open(self, ring_rows: int, segment_rows: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(hub.history, "SEGMENT_ROWS", segment_rows)
+        self.patch.setattr(hub.outbox, "ROWS_PER_STEP", 3)
+        self.history = History(ring_rows=ring_rows, ring_bytes=40_000)
+        self.hub = Hub(
+            epoch="0123456789abcdef",
+            source=SourceInfo("test", simulated=True),
+            channels={"tick"},
+            history=self.history,
+            universes=UNIVERSES,
+            on_wants=self._wants,
+            on_refused=self._refused,
+        )
+        self.wanted: frozenset[str] = frozenset()
+        self.published: dict[str, list[int]] = {}  # times by code, in order of seq
+        self.arrivals: list[tuple[str, int]] = []
+        self.all_clients: list[Client] = []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "patch"):
+            return
+        for client in self.all_clients:
+            self._finish(client)
+        self.patch.undo()
+
+    def _wants(self, names: frozenset[str]) -> None:
+        self.wanted = names
+
+    def _refused(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    @rule(target=clients, codec=st.sampled_from(list(CODECS)))
+    def connect(self, codec: str) -> Client:
+        assume(len(self.all_clients) < 5)
+        client = Client(self.hub, codec)
+        self.all_clients.append(client)
+        return client
+
+    @rule(rows=st.lists(st.tuples(st.sampled_from(CODES), st.integers(1, 40)), min_size=1, max_size=12))
+    def publish(self, rows: list[tuple[str, int]]) -> None:
+        for code, time_ms in rows:
+            self.published.setdefault(code, []).append(time_ms)
+            self.arrivals.append((code, len(self.published[code])))
+        self.hub.publish("tick", [(code, time_ms, *[None] * 16) for code, time_ms in rows], 1)
+
+    @rule()
+    def turn(self) -> None:
+        self.hub.flush()
+
+    @rule(client=clients, times=st.integers(1, 6))
+    def pump(self, client: Client, times: int) -> None:
+        for _ in range(times):
+            client.outbox.pump(self.history.delivered_at)
+
+    @rule(client=clients, room=st.integers(0, 400))
+    def socket_fills(self, client: Client, room: int) -> None:
+        client.room = room
+        client.outbox.writable = room > 0
+
+    @rule(client=clients)
+    def socket_drains(self, client: Client) -> None:
+        client.room = 1 << 30
+        client.outbox.writable = True
+        client.outbox.pump(self.history.delivered_at)
+
+    @rule(
+        client=clients,
+        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3),
+        since=st.one_of(st.sampled_from([None, "none", "open"]), st.integers(0, 45)),
+    )
+    def subscribe(self, client: Client, names: list[str], since: str | int | None) -> None:
+        self._read(client)
+        fresh = [c for c in self.published if not self._observes(client, c) and any(covers(n, c) for n in names)]
+        client.names.update(names)
+        for code in fresh:
+            times = self.published[code]
+            begin_ms = -1 if since == "open" else since
+            if since is None:
+                client.awaited[code] = (len(times), True)
+            elif isinstance(begin_ms, int):
+                first = next((i for i, t in enumerate(times, 1) if t >= begin_ms), len(times) + 1)
+                client.next_seq[code] = first
+                continue
+            client.next_seq[code] = len(times) + 1
+        place = {"time": since} if isinstance(since, int) else since
+        client.ask(op="subscribe", topics=names, since=place)
+        self._read(client)
+
+    @rule(client=clients, data=st.data())
+    def unsubscribe(self, client: Client, data: st.DataObject) -> None:
+        assume(client.names)
+        names = data.draw(st.lists(st.sampled_from(sorted(client.names)), min_size=1, max_size=2, unique=True))
+        client.ask(op="unsubscribe", topics=names)
+        queued = client.outbox.queued_bytes > 0
+        if queued:  # what was encoded before still comes, then the reply
+            client.room = 1 << 30
+            client.outbox.writable = True
+            while client.outbox.queued_bytes:
+                client.outbox.pump(self.history.delivered_at)
+        self._read(client)
+        client.names.difference_update(names)
+        for code in list(client.next_seq):
+            if not self._observes(client, code):
+                del client.next_seq[code]
+                client.awaited.pop(code, None)
+
+    @rule(client=clients)
+    def read(self, client: Client) -> None:
+        self._read(client)
+
+    @invariant()
+    def wants_are_the_union(self) -> None:
+        if hasattr(self, "hub"):
+            assert self.wanted == frozenset().union(*(client.names for client in self.all_clients))
+
+    def _observes(self, client: Client, code: str) -> bool:
+        return any(covers(name, code) for name in client.names)
+
+    def _read(self, client: Client) -> None:
+        for message in client.messages():
+            if message["type"] == "gap":
+                self._take_gap(client, message)
+            elif message["type"] == "data":
+                for row in message["rows"]:
+                    self._take_row(client, row, message["origin"])
+            else:
+                assert message["type"] in ("subscribed", "unsubscribed")
+
+    def _take_gap(self, client: Client, gap: dict[str, Any]) -> None:
+        code = gap["topic"].removeprefix("tick:")
+        assert gap["cause"] == "evicted"
+        # From a time on, history can't tell which of the rows it let go were earlier: the gap may begin too early.
+        assert gap["from"] <= client.next_seq[code] <= gap["to"] + 1
+        client.next_seq[code] = gap["to"] + 1
+
+    def _take_row(self, client: Client, row: dict[str, Any], origin: str) -> None:
+        code, seq = row["code"], row["seq"]
+        assert self._observes(client, code), "a row that was not asked for"
+        assert self.published[code][seq - 1] == row["time"]
+        if origin == "snapshot":
+            assert client.awaited.pop(code) == (seq, True)
+            return
+        assert code not in client.awaited, "a live row ahead of the snapshot"
+        assert seq == client.next_seq.setdefault(code, 1)
+        client.next_seq[code] += 1
+
+    def _finish(self, client: Client) -> None:
+        client.room = 1 << 30
+        client.outbox.writable = True
+        self.hub.flush()
+        while client.outbox.pump(self.history.delivered_at):
+            pass
+        self._read(client)
+        assert not client.outbox.lagging
+        assert not client.awaited
+        for code, times in self.published.items():
+            if self._observes(client, code):
+                assert client.next_seq.get(code, 1) == len(times) + 1, f"{code} is not complete"
+
+
+TestMarket = Market.TestCase
+TestMarket.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+_ = Callable
