@@ -11,15 +11,14 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from time import time_ns
-from typing import Any
 
 from bridge.intake import Intake
 from bridge.recorder import Recorder
-from bridge.recording import RecordingError, RecordingSource
+from bridge.recording import RecordingSource
+from bridge.rowfile import RecordingError
 from bridge.simulator import Fault, SimulatorSource
 from bridge.source import Batch, Observer, Source, SourceState, SourceStatus
 from hub.auth import Token

@@ -1,4 +1,4 @@
-"""What the hub tells Prometheus. Counters are read from the parts when somebody asks, so that counting costs nothing."""
+"""What the hub tells Prometheus. Counters are read from the parts when asked for, so that counting costs nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
