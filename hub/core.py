@@ -8,6 +8,7 @@ what a client observes flushes first: that is the exact cut on which snapshot, h
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from hub.conflation import Conflater
 from hub.history import History, Topic
 from hub.router import Names, Router
 from hub.schema import STATUS, Row
@@ -62,6 +63,8 @@ class Hub:
         self.history = history
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()
+        self.conflating: dict[Conflater, None] = {}
+        """Clients that were given conflated rows by the last flush, for its caller to send on and clear."""
         self.on_publish: Callable[[], None] = _nothing
         """Called when there is something to flush; whoever sets it calls `flush` soon, once a turn of the loop."""
         self._on_refused = on_refused
@@ -104,12 +107,16 @@ class Hub:
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
         touched = []
+        before_at = self.history.delivered_at
         for topic, row in zip(topics, rows, strict=True):
             for audience in topic.audiences:
                 waiting = audience.rows
                 if not waiting:
                     touched.append(audience)
                 waiting.append(row)  # type: ignore[arg-type]  # rows that are not delivered yet are never let go
+            for conflater in topic.conflaters:
+                conflater.put(topic, row, before_at)  # type: ignore[arg-type]
+                self.conflating[conflater] = None
         for audience in touched:
             if audience.live:
                 frames = audience.codec.data(channel, Origin.LIVE, audience.rows)

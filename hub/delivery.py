@@ -1,6 +1,7 @@
 """Runs the core on an event loop: one flush a turn, and lagging clients served in turn without holding up live rows."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -28,6 +29,7 @@ class Delivery:
         self._published_s = 0.0
         self._lagging: deque[Outbox] = deque()
         self._queued: set[Outbox] = set()
+        self._timers: dict[Outbox, asyncio.TimerHandle] = {}
         hub.on_publish = self.flush_soon
 
     def flush_soon(self) -> None:
@@ -48,6 +50,9 @@ class Delivery:
     def _flush(self) -> None:
         self._flush_due = False
         self._hub.flush()
+        for conflater in self._hub.conflating:
+            self.pump_soon(conflater.outbox)
+        self._hub.conflating.clear()
         self._on_flush(perf_counter() - self._published_s)
 
     def _pump(self) -> None:
@@ -55,11 +60,23 @@ class Delivery:
         lagging, delivered_at = self._lagging, self._hub.history.delivered_at
         while lagging:
             outbox = lagging.popleft()
-            if outbox.pump(delivered_at):
+            now_s = self._loop.time()
+            if outbox.pump(delivered_at, now_s):
                 lagging.append(outbox)
             else:
                 self._queued.discard(outbox)
+                self._wake_when_due(outbox, now_s)
             if perf_counter() > deadline_s:
                 break
         if lagging:
             self._loop.call_soon(self._pump)
+
+    def _wake_when_due(self, outbox: Outbox, now_s: float) -> None:
+        """Come back to a client that has something which waits for its time."""
+        due_s = outbox.due_s()
+        if outbox.writable and due_s < math.inf and outbox not in self._timers:
+            self._timers[outbox] = self._loop.call_at(max(due_s, now_s), self._due, outbox)
+
+    def _due(self, outbox: Outbox) -> None:
+        del self._timers[outbox]
+        self.pump_soon(outbox)

@@ -17,6 +17,7 @@ from hub.schema import CHANNELS, STATUS, Row
 from hub.wire import pack_row
 
 if TYPE_CHECKING:
+    from hub.conflation import Conflater
     from hub.router import Audience
 
 SEGMENT_ROWS: Final = 4096
@@ -32,9 +33,12 @@ class Topic:
     __slots__ = (
         "_ats",
         "_newest_times",
+        "at",
         "audiences",
         "channel",
         "code",
+        "conflaters",
+        "evicted_at",
         "evicted_time_ms",
         "name",
         "newest",
@@ -47,9 +51,12 @@ class Topic:
         self.code = code
         self.name = channel + ":" + code
         self.seq = 0
+        self.at = 0
         self.newest = b""
         self.time_ms = 0
         self.audiences: dict[Audience, None] = {}
+        self.conflaters: dict[Conflater, None] = {}
+        self.evicted_at = 0
         self.evicted_time_ms = -1
         self._ats = array("q")
         self._newest_times = array("q")  # of the row and all before it: never falls, so it can be bisected
@@ -63,6 +70,10 @@ class Topic:
         """The number of the oldest held row at or after the topic's first row with ``time`` at or after ``time_ms``."""
         return self.first_seq + bisect_left(self._newest_times, time_ms)
 
+    def first_after(self, at: int) -> int:
+        """The number of the oldest held row that arrived after arrival number ``at``."""
+        return self.first_seq + bisect_right(self._ats, at)
+
     def at_of(self, seq: int) -> int:
         """The arrival number of a held row."""
         return self._ats[seq - self.first_seq]
@@ -70,25 +81,27 @@ class Topic:
     def _add(self, at: int, row: bytes, time_ms: int) -> None:
         times = self._newest_times
         newest = times[-1] if times else self.evicted_time_ms
+        self.at = at
         self._ats.append(at)
         times.append(time_ms if time_ms > newest else newest)
         self.newest = row
         self.time_ms = time_ms
 
     def _drop(self, count: int) -> None:
+        self.evicted_at = self._ats[count - 1]
         self.evicted_time_ms = self._newest_times[count - 1]
         del self._ats[:count]
         del self._newest_times[:count]
 
 
 class Loss(NamedTuple):
-    """Rows of one topic that a reader can no longer have: ``first`` to ``last`` (seq), and the times of those two."""
+    """Rows of one topic that a reader can no longer have: ``first`` to ``last`` (seq), and their times where known."""
 
     topic: Topic
     first: int
     last: int
-    first_time_ms: int
-    last_time_ms: int
+    first_time_ms: int | None
+    last_time_ms: int | None
 
 
 class Run(NamedTuple):
@@ -101,7 +114,7 @@ class Run(NamedTuple):
 class Segment:
     """A stretch of the log: position ``i`` has arrival number ``first_at + i``; its row is None where it was let go."""
 
-    __slots__ = ("_places", "bytes", "channels", "first_at", "next", "rows", "seqs", "times", "topics")
+    __slots__ = ("_places", "bytes", "channels", "first_at", "next", "recvs", "rows", "seqs", "times", "topics")
 
     def __init__(self, first_at: int) -> None:
         self.first_at = first_at
@@ -110,6 +123,7 @@ class Segment:
         self.seqs = array("q")
         self.times = array("q")
         self.channels: list[tuple[int, str]] = []  # from which position on which channel
+        self.recvs: list[tuple[int, int]] = []  # from which position on received when, epoch microseconds
         self.bytes = 0
         self.next: Segment | None = None
         self._places: dict[Topic, list[int]] | None = None
@@ -148,6 +162,15 @@ class Segment:
                 yield channel, places[begin:end]
             begin = end
 
+    def take(self, places: Sequence[int]) -> list[Run]:
+        """The rows at positions that are held."""
+        rows = self.rows
+        return [Run(channel, [rows[i] for i in run]) for channel, run in self.runs(places)]  # type: ignore[misc]
+
+    def recv_us(self, place: int) -> int:
+        """When the row at a position was received, epoch microseconds."""
+        return self.recvs[bisect_right(self.recvs, place, key=lambda mark: mark[0]) - 1][1]
+
 
 class Cursor:
     """A reader's place in the log. Cheap to make and to keep; holds no row."""
@@ -176,19 +199,30 @@ class Cursor:
         Returns:
             Runs of encoded rows. What had to be skipped because it was let go is added to ``losses``.
         """
-        segment, offset = self._segment, self._offset
-        if offset == len(segment.rows) and segment.next is not None:
-            segment, offset = segment.next, 0
-        stop = min(len(segment.rows), up_to + 1 - segment.first_at)
-        places, stop = segment.find(topics, offset, stop, most)
+        segment, places = self.look(up_to, topics, most)
         if begins:
             origin = segment.first_at
             places = [i for i in places if origin + i >= begins.get(segment.topics[i], 0)]
-        self._segment, self._offset = segment, max(offset, stop)
+        return segment.take(self.without_losses(segment, places))
+
+    def look(self, up_to: int, topics: Set[Topic], most: int) -> tuple[Segment, list[int]]:
+        """Go on by one bounded step, as `read` does, and return where the rows of these topics are."""
+        segment, offset = self._segment, self._offset
+        if offset == len(segment.rows) and segment.next is not None:
+            segment, offset = segment.next, 0
+        stop = max(offset, min(len(segment.rows), up_to + 1 - segment.first_at))
+        places, stop = segment.find(topics, offset, stop, most)
+        self._segment, self._offset = segment, stop
+        return segment, places
+
+    def back_to(self, segment: Segment, offset: int) -> None:
+        """Stand before a position of the segment that was looked at last."""
+        self._segment, self._offset = segment, offset
+
+    def without_losses(self, segment: Segment, places: list[int]) -> list[int]:
+        """Leave out the rows that were let go, and add them to ``losses``."""
         rows = segment.rows
-        if None in [rows[i] for i in places]:
-            places = self._note_losses(segment, places)
-        return [Run(channel, [rows[i] for i in run]) for channel, run in segment.runs(places)]  # type: ignore[misc]
+        return self._note_losses(segment, places) if None in [rows[i] for i in places] else places
 
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call, a loss for each topic."""
@@ -196,7 +230,7 @@ class Cursor:
         self.losses.clear()
         return losses
 
-    def _note_losses(self, segment: Segment, places: Sequence[int]) -> list[int]:
+    def _note_losses(self, segment: Segment, places: list[int]) -> list[int]:
         kept = []
         for i in places:
             if segment.rows[i] is not None:
@@ -255,6 +289,7 @@ class History:
         segment = self._segments[-1]
         if not segment.channels or segment.channels[-1][1] != channel:
             segment.channels.append((len(segment.rows), channel))
+        segment.recvs.append((len(segment.rows), recv_us))
         created: list[Topic] = []
         refused: list[str] = []
         newest_ms = self.time_ms
@@ -288,7 +323,7 @@ class History:
             if len(topic._ats) > self._ring_rows + self._ring_slack:
                 self._shorten(topic)
             if len(segment.rows) == SEGMENT_ROWS:
-                segment = self._begin_segment(channel)
+                segment = self._begin_segment(channel, recv_us)
         if channel != STATUS:
             self.time_ms = newest_ms
         return created, refused
@@ -299,9 +334,10 @@ class History:
         segment = self._segments[min(number, len(self._segments) - 1)]
         return Cursor(segment, max(0, at + 1 - segment.first_at))
 
-    def _begin_segment(self, channel: str) -> Segment:
+    def _begin_segment(self, channel: str, recv_us: int) -> Segment:
         segment = Segment(first_at=self.at + 1)
         segment.channels.append((0, channel))
+        segment.recvs.append((0, recv_us))
         self._segments[-1].next = segment
         self._segments.append(segment)
         while self._bytes > self._ring_bytes and self._segments[0].end_at - 1 <= self.delivered_at:

@@ -63,6 +63,27 @@ class Snapshot(Request, tag="snapshot"):
     topics: _Topics
 
 
+class Seq(Struct, forbid_unknown_fields=True):
+    """A place in one topic, by the number of a row."""
+
+    seq: Annotated[int, Meta(ge=1, le=_EXACT_IN_JSON)]
+
+
+class Replay(Request, tag="replay"):
+    """Ask for rows of the past, from ``from`` (inclusive) to ``to`` (exclusive)."""
+
+    topics: _Topics
+    from_: _TimeMs | Seq | None = msgspec.field(name="from", default=None)
+    to: _TimeMs | Seq | None = None
+    speed: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+
+
+class Cancel(Request, tag="cancel"):
+    """End a replay."""
+
+    replay: _Id
+
+
 class Topics(Request, tag="topics"):
     """Ask which topics exist."""
 
@@ -125,6 +146,18 @@ class SnapshotDone(Message, tag="snapshot_done"):
     count: int
 
 
+class ReplayDone(Message, tag="replay_done"):
+    """All rows of a replay were sent: how many, the first and last number of each topic, and whether none is lost."""
+
+    count: int
+    complete: bool
+    topics: Mapping[str, Mapping[str, int]]
+
+
+class Cancelled(Message):
+    """No row of the replay follows it."""
+
+
 class TopicList(Message, tag="topics"):
     """The topics that exist, with the number and exchange time of their newest row."""
 
@@ -182,7 +215,16 @@ class Error(Message):
 
 
 _Decoder = Callable[[bytes], Request]
-_REQUESTS: Final[Sequence[type[Request]]] = (Auth, Subscribe, Unsubscribe, Snapshot, Topics, Ping)
+_REQUESTS: Final[Sequence[type[Request]]] = (
+    Auth,
+    Subscribe,
+    Unsubscribe,
+    Snapshot,
+    Replay,
+    Cancel,
+    Topics,
+    Ping,
+)
 _JSON: Final[Mapping[str, _Decoder]] = {
     str(request.__struct_config__.tag): msgspec.json.Decoder(request).decode for request in _REQUESTS
 }
@@ -194,7 +236,7 @@ _ENVELOPES: Final[tuple[Callable[[bytes], Envelope], Callable[[bytes], Envelope]
     msgspec.msgpack.Decoder(Envelope).decode,
 )
 
-NOT_YET: Final = frozenset({"replay", "cancel", "instruments"})
+NOT_YET: Final = frozenset({"instruments"})
 """Ops of the contract that this version answers with ``unavailable``."""
 
 

@@ -6,6 +6,8 @@ encoded for a lagging client before its socket takes it. A lagging client that r
 again. Bytes that wait are bounded: past the limit the client is given up, never thinned out.
 """
 
+import math
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,6 +17,8 @@ from hub.messages import Gap, Message, Slow
 from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
 
 if TYPE_CHECKING:
+    from hub.conflation import Conflater
+    from hub.replay import ReplayJob
     from hub.router import Audience
 
 ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
@@ -108,6 +112,28 @@ class HistoryJob:
         self._topics -= topics
 
 
+class RowsJob:
+    """Live rows that must not overtake what is still to be sent.
+
+    Args:
+        at: position of the client before it.
+    """
+
+    def __init__(self, at: int, runs: Sequence[Run]) -> None:
+        self._at = at
+        self._runs = runs
+
+    @property
+    def at(self) -> int:  # noqa: D102
+        return self._at
+
+    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
+        return b"".join(codec.data(run.channel, Origin.LIVE, run.rows) for run in self._runs), True
+
+    def drop(self, topics: Set[Topic]) -> None:
+        """Nothing: a row stays, its topic was observed when it came."""
+
+
 class Outbox:
     """One client's side of the hub.
 
@@ -130,6 +156,7 @@ class Outbox:
     ) -> None:
         self.codec = codec
         self.audience: Audience | None = None
+        self.conflater: Conflater | None = None
         self.writable = True
         self.queued_bytes = 0
         self.is_shut = False
@@ -142,17 +169,37 @@ class Outbox:
         self._jobs: deque[Job] = deque()
         self._cursor: Cursor | None = None
         self._begins: dict[Topic, int] = {}
+        self._replays: deque[ReplayJob] = deque()
 
     @property
     def lagging(self) -> bool:
         """True while the client gets rows from the log and not as they come."""
         return self._cursor is not None
 
+    @property
+    def read_at(self) -> int:
+        """The arrival number up to which a lagging client has read the log; that of the newest row for a live one."""
+        return self._cursor.at if self._cursor is not None else sys.maxsize
+
+    @property
+    def observed(self) -> Set[Topic]:
+        """The topics that exist and that the client observes, in whichever mode."""
+        every = self.audience.topics if self.audience is not None else frozenset[Topic]()
+        return every | self.conflater.intervals_s.keys() if self.conflater is not None else every
+
+    @property
+    def conflated(self) -> int:
+        """Rows that were replaced by newer ones before they were sent."""
+        return self.conflater.skipped if self.conflater is not None else 0
+
     def at(self, delivered_at: int) -> int:
         """The arrival number up to which everything that the client observes was put in; may fall when a job begins."""
-        if self._cursor is None:
-            return delivered_at
-        return min(self._cursor.at, self._jobs[0].at) if self._jobs else self._cursor.at
+        places = [delivered_at] if self._cursor is None else [self._cursor.at]
+        if self._jobs:
+            places.append(self._jobs[0].at)
+        if self.conflater is not None and self.conflater.at is not None:
+            places.append(self.conflater.at)
+        return min(places)
 
     def put(self, frames: bytes) -> None:
         """Add whole frames, in order."""
@@ -180,32 +227,52 @@ class Outbox:
         self._write = _discard
         self._frames.clear()
         self._jobs.clear()
+        self._replays.clear()
         self.queued_bytes = 0
 
-    def begin(self, cursor: Cursor, fresh: Sequence[Topic], job: Job | None) -> None:
-        """Observe topics from a moment on, after what a job has of them.
+    def begin(self, cursor: Cursor, fresh: Sequence[Topic], jobs: Sequence[Job]) -> None:
+        """Observe topics from a moment on, after what jobs have of them.
 
         Args:
-            cursor: stands at that moment: where a client that was live will read on after the job.
+            cursor: stands at that moment: where a client that was live will read on after the jobs.
             fresh: the topics that the client did not observe before.
-            job: what to send of them first; None for nothing.
+            jobs: what to send of them first, in order.
         """
         if self._cursor is not None:
             self._begins.update(dict.fromkeys(fresh, cursor.at + 1))
-        elif job is not None:
+        elif jobs:
             self._cursor = cursor
             if self.audience is not None:
                 self.audience.live.pop(self, None)
-        if job is not None:
-            self._jobs.append(job)
+        self._jobs.extend(jobs)
+
+    @property
+    def replays(self) -> list[RequestId]:
+        """The ids of the running replays."""
+        return [job.request_id for job in self._replays]
+
+    def replay(self, job: "ReplayJob") -> None:
+        """Send rows of the past beside the live ones."""
+        self._replays.append(job)
+
+    def cancel(self, request_id: RequestId) -> bool:
+        """End a replay; False when there is none of this id."""
+        running = [job for job in self._replays if job.request_id == request_id]
+        for job in running:
+            self._replays.remove(job)
+        return bool(running)
 
     def drop(self, topics: Set[Topic]) -> None:
         """Send no row of these topics that is not encoded yet."""
         for job in self._jobs:
             job.drop(topics)
 
-    def pump(self, delivered_at: int) -> bool:
-        """Send what waits, then one step of what a lagging client has to get.
+    def pump(self, delivered_at: int, now_s: float) -> bool:
+        """Send what waits, then one step of what else the client has to get.
+
+        Args:
+            delivered_at: arrival number up to which live clients were given the rows.
+            now_s: any clock that never goes back.
 
         Returns:
             True when there is more that could be sent at once.
@@ -216,17 +283,52 @@ class Outbox:
             self._write(frames)
         if not self._frames:
             self._warned = False
-        if self.is_shut or not self.writable or self._cursor is None:
+        if self.is_shut or not self.writable:
             return False
+        if self._cursor is not None:
+            self._go_on(self._cursor, delivered_at)
+        else:
+            self.send_latest(now_s)
+            self._step_replay(now_s)
+        return self.writable and (self.lagging or self.due_s() <= now_s)
+
+    def due_s(self) -> float:
+        """When there is something to send that waits for its time; infinite when there is nothing."""
+        if self.is_shut:
+            return math.inf
+        dues = [job.due_s for job in self._replays]
+        if self.conflater is not None and (due_s := self.conflater.next_due_s()) is not None:
+            dues.append(due_s)
+        return min(dues, default=math.inf)
+
+    def send_latest(self, now_s: float) -> None:
+        """Send the conflated rows that are due, unless something waits already."""
+        if self.conflater is not None and self.writable and not self.lagging and not self._frames:
+            for run in self.conflater.take(now_s):
+                self.put(self.codec.data(run.channel, Origin.LIVE, run.rows))
+
+    def _step_replay(self, now_s: float) -> None:
+        for _ in range(len(self._replays)):
+            job = self._replays[0]
+            self._replays.rotate(-1)  # several take turns
+            if job.due_s > now_s:
+                continue
+            frames, done = job.step(self.codec, now_s)
+            if done:
+                self._replays.remove(job)
+            if frames:
+                self.put(frames)
+            return
+
+    def _go_on(self, cursor: Cursor, delivered_at: int) -> None:
         if self._jobs:
             frames, done = self._jobs[0].step(self.codec)
             if done:
                 self._jobs.popleft()
         else:
-            frames = self._catch_up(self._cursor, delivered_at)
+            frames = self._catch_up(cursor, delivered_at)
         if frames:
             self.put(frames)
-        return self.lagging and self.writable
 
     def _catch_up(self, cursor: Cursor, delivered_at: int) -> bytes:
         topics = self.audience.topics if self.audience is not None else set()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hub.history import Topic
+from hub.conflation import Conflater
+from hub.history import Run, Topic
 from hub.topics import Selector, parse
 from hub.wire import Codec
 
@@ -44,6 +45,7 @@ class Interest:
 
     selector: Selector
     audiences: dict[Audience, None]
+    conflaters: dict[Conflater, None]
 
 
 class Router:
@@ -114,13 +116,48 @@ class Router:
                 self._change(old, frozenset())
         outbox.audience = target
 
+    def conflate(self, outbox: "Outbox", intervals_s: Mapping[str, float]) -> list[Run]:
+        """Make a client have exactly these topic strings in mode latest; call it after every `move`.
+
+        Topics that the client observes in mode every are left out. Where two strings cover a topic, the shorter
+        interval holds.
+
+        Returns:
+            Rows that waited to be sent, of topics that the client gets every row of from now on.
+        """
+        conflater = outbox.conflater
+        if conflater is None:
+            if not intervals_s:
+                return []
+            conflater = outbox.conflater = Conflater(outbox)
+        for name in conflater.names - intervals_s.keys():
+            del self._interested[name].conflaters[conflater]
+            self._lose_interest(name)
+        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
+        covered: dict[Topic, float] = {}
+        for name, interval_s in intervals_s.items():
+            interest = self._interest_in(name)
+            interest.conflaters[conflater] = None
+            for topic in self.matching(interest.selector):
+                if topic not in every:
+                    covered[topic] = min(interval_s, covered.get(topic, interval_s))
+        conflater.names = dict(intervals_s)
+        self._tell_wants()
+        return conflater.cover(covered, every)
+
     def created(self, topic: Topic) -> None:
         """A topic spoke for the first time: whoever waits for it, or has a pattern that matches, observes it."""
         exact = self._interested.get(topic.name)
         patterns = self._patterns[topic.channel].values()
-        for interest in [*([exact] if exact else []), *(p for p in patterns if p.selector.matches(topic.code))]:
+        matching = [*([exact] if exact else []), *(p for p in patterns if p.selector.matches(topic.code))]
+        for interest in matching:
             for audience in interest.audiences:
                 _observe(audience, topic)
+        for interest in matching:  # now it is known who observes every row of it
+            for conflater in interest.conflaters:
+                audience_of = conflater.outbox.audience
+                if audience_of is None or topic not in audience_of.topics:
+                    conflater.add(topic, conflater.names[interest.selector.text])
 
     def _change(self, audience: Audience, names: Names) -> None:
         added, dropped = names - audience.names, audience.names - names
@@ -138,10 +175,10 @@ class Router:
                 audience.topics.discard(topic)
                 topic.audiences.pop(audience, None)
             del interest.audiences[audience]
-            if not interest.audiences:
-                del self._interested[name]
-                self._patterns[interest.selector.channel].pop(name, None)
-                self._wants_changed = True
+            self._lose_interest(name)
+        self._tell_wants()
+
+    def _tell_wants(self) -> None:
         if self._wants_changed:
             self._wants_changed = False
             self._on_wants(frozenset(self._interested))
@@ -149,11 +186,18 @@ class Router:
     def _interest_in(self, name: str) -> Interest:
         interest = self._interested.get(name)
         if interest is None:
-            interest = self._interested[name] = Interest(parse(name, self._universes), {})
+            interest = self._interested[name] = Interest(parse(name, self._universes), {}, {})
             if interest.selector.exact is None:
                 self._patterns[interest.selector.channel][name] = interest
             self._wants_changed = True
         return interest
+
+    def _lose_interest(self, name: str) -> None:
+        interest = self._interested[name]
+        if not interest.audiences and not interest.conflaters:
+            del self._interested[name]
+            self._patterns[interest.selector.channel].pop(name, None)
+            self._wants_changed = True
 
 
 def _observe(audience: Audience, topic: Topic) -> None:

@@ -234,8 +234,7 @@ class HubServer:
         try:
             async for message in connection:
                 session.receive(message, loop.time(), _now_ms())
-                if outbox.lagging:
-                    self._delivery.pump_soon(outbox)
+                self._delivery.pump_soon(outbox)
         except ConnectionClosed:
             _logger.debug("client %s lost: %s", session.name, connection.close_reason)
         finally:

@@ -1,23 +1,26 @@
 """One client's conversation with the hub, without a socket: requests come in, messages and rows go to its outbox."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import UNSET
 
 from hub.auth import Token
 from hub.core import Hub
-from hub.history import Loss, Topic
+from hub.history import Topic
 from hub.limits import Limits, TokenBucket
 from hub.messages import (
     Auth,
     Authenticated,
+    Cancel,
+    Cancelled,
     Draining,
     Error,
     Heartbeat,
     Ping,
     Pong,
+    Replay,
     Request,
     RequestError,
     Since,
@@ -32,7 +35,9 @@ from hub.messages import (
     Welcome,
     read_request,
 )
-from hub.outbox import HistoryJob, Job, Outbox, SnapshotJob, gap
+from hub.outbox import Job, Outbox, RowsJob, SnapshotJob
+from hub.recovery import Recovery
+from hub.replay import plan_replay
 from hub.schema import CHANNELS
 from hub.topics import Selector, TopicError
 from hub.wire import RequestId
@@ -75,11 +80,11 @@ class Session:
         self.name = name
         self.outbox = outbox
         self.authorized = authorized or token is None
-        self.conflated = 0
         self._hub = hub
         self._limits = limits
         self._token = token
         self._close = close
+        self._modes: dict[str, int | None] = {}  # of each topic string: None for every row, else the interval in ms
         self._bucket = TokenBucket(limits.requests_per_s, now_s)
 
     def welcome(self, server: str, heartbeat_s: float, time_ms: int) -> None:
@@ -109,7 +114,7 @@ class Session:
     def heartbeat(self, time_ms: int, markets: dict[str, dict[str, Any]]) -> None:
         """Say that the hub is alive, how far the client is, and how the markets are."""
         at = self.outbox.at(self._hub.history.delivered_at)
-        self.outbox.send(Heartbeat(time=time_ms, at=at, conflated=self.conflated, markets=markets))
+        self.outbox.send(Heartbeat(time=time_ms, at=at, conflated=self.outbox.conflated, markets=markets))
 
     def draining(self, reason: str, close_in_ms: int) -> None:
         """Say that the hub is about to close the connection."""
@@ -147,7 +152,7 @@ class Session:
     def leave(self) -> None:
         """The connection is gone: observe nothing."""
         self.outbox.shut()
-        self._hub.router.move(self.outbox, frozenset())
+        self._observe({})
 
     def _refuse(self, code: str, message: str, request_id: RequestId, retry_in_ms: int | None = None) -> None:
         retryable = code in _RETRYABLE
@@ -165,6 +170,10 @@ class Session:
             self._unsubscribe(request)
         elif isinstance(request, Snapshot):
             self._snapshot(request)
+        elif isinstance(request, Replay):
+            self._replay(request)
+        elif isinstance(request, Cancel):
+            self._cancel(request)
         elif isinstance(request, Topics):
             self._list_topics(request)
         elif isinstance(request, Ping):
@@ -177,10 +186,6 @@ class Session:
             return
         self.authorized = True
         self.outbox.send(Authenticated(id=request.id))
-
-    def _names(self) -> frozenset[str]:
-        audience = self.outbox.audience
-        return audience.names if audience is not None else frozenset()
 
     def _select(self, names: Iterable[str]) -> list[Selector]:
         """Parse topic strings for channels that the source has."""
@@ -197,99 +202,101 @@ class Session:
         return list(dict.fromkeys(topic for selector in selectors for topic in matching(selector)))
 
     def _subscribe(self, request: Subscribe) -> None:
-        if request.mode == "latest":
-            raise RequestError("unavailable", "mode latest is not available in this version of the hub")
-        if request.interval_ms is not None:
+        if request.interval_ms is not None and request.mode == "every":
             raise RequestError("bad_message", "interval_ms goes with mode latest only")
-        hub, outbox = self._hub, self.outbox
-        old = self._names()
-        names = old | frozenset(request.topics)
-        if len(names) > self._limits.topics:
+        modes = self._modes | dict.fromkeys(
+            request.topics, None if request.mode == "every" else request.interval_ms or 0
+        )
+        if len(modes) > self._limits.topics:
             raise RequestError("too_many_topics", f"a client may hold {self._limits.topics} topic strings")
-        matched = self._matching(self._select(dict.fromkeys(request.topics)))
-        since = self._begin_ms(request.since)
+        hub, outbox = self._hub, self.outbox
+        selectors = self._select(dict.fromkeys(request.topics))
         hub.flush()
-        cut = hub.history.at
-        observed = outbox.audience.topics if outbox.audience is not None else frozenset()
+        matched = self._matching(selectors)
+        observed = outbox.observed
         fresh = [topic for topic in matched if topic not in observed]
-        before_at = outbox.at(cut)
-
-        losses: list[Loss] = []
-        replayed = 0
-        job: Job | None = None
-        if request.since is None:
-            if fresh:
-                job = SnapshotJob(before_at, fresh, request.id, None)
-        elif since is not None:
-            replayed, losses, job = self._history_since(since, fresh, cut, request.id)
-        hub.router.move(outbox, names)
-        unrecovered = [loss.topic.name for loss in losses]
+        recovery = self._recover(request, fresh, selectors)
+        jobs = recovery.jobs(outbox.at(hub.history.at))
+        switched, last = self._observe(modes)
         outbox.send(
             Subscribed(
                 id=request.id,
-                at=cut,
+                at=hub.history.at,
                 matched=len(matched),
-                recovered=not unrecovered,
-                unrecovered=unrecovered,
-                replayed=replayed,
+                recovered=not recovery.gaps,
+                unrecovered=recovery.unrecovered,
+                replayed=recovery.replayed,
             )
         )
-        for loss in losses:
-            outbox.send(gap(hub.epoch, loss, request.id))
-        outbox.begin(hub.history.cursor_after(cut), fresh, job)
+        for message in recovery.gaps:
+            outbox.send(message)
+        outbox.begin(hub.history.cursor_after(hub.history.at), fresh + switched, [*jobs, *last])
 
-    def _begin_ms(self, since: Since | str | None) -> int | None:
-        """The exchange time from which on history is wanted; None where no history is."""
-        if since is None or since == "none":
-            return None
-        if isinstance(since, str):
-            newest_ms = self._hub.history.time_ms
-            return (newest_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS
-        if isinstance(since.time, int):
-            if (since.epoch, since.at, since.seq) == (UNSET, UNSET, UNSET):
-                return since.time
-            raise RequestError("bad_message", "since has either time, or epoch, at and seq")
-        raise RequestError("unavailable", "resuming from a position is not available in this version of the hub")
+    def _observe(self, modes: Mapping[str, int | None]) -> tuple[list[Topic], list[Job]]:
+        """Observe exactly these topic strings: every row of those with None, else the latest at most every so many ms.
 
-    def _history_since(
-        self, time_ms: int, topics: Sequence[Topic], cut: int, request_id: RequestId
-    ) -> tuple[int, list[Loss], Job | None]:
-        """How many rows there are from a time on, what of them is lost, and the job that sends them."""
-        hub = self._hub
-        count = 0
-        losses = []
-        found = set()
-        start = cut + 1
-        begins = {}
-        for topic in topics:
-            first = topic.first_since(time_ms)
-            if topic.evicted_time_ms >= time_ms:
-                losses.append(Loss(topic, 1, topic.first_seq - 1, time_ms, topic.evicted_time_ms))
-            if first > topic.seq:
-                continue
-            count += topic.seq - first + 1
-            found.add(topic)
-            start = min(start, topic.at_of(first))
-            if first > 1:
-                begins[topic] = topic.at_of(first)
-        job = (
-            HistoryJob(hub.epoch, hub.history.cursor_after(start - 1), cut, found, begins, request_id)
-            if found
-            else None
-        )
-        return count, losses, job
+        Returns:
+            The topics that went from mode latest to mode every, and what sends their last conflated rows.
+        """
+        router, outbox = self._hub.router, self.outbox
+        conflated = set(outbox.conflater.intervals_s) if outbox.conflater is not None else set()
+        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
+        unread = [topic for topic in every if topic.at > outbox.read_at]
+        at = outbox.at(self._hub.history.at)
+        router.move(outbox, frozenset(name for name, interval_ms in modes.items() if interval_ms is None))
+        latest = {name: interval_ms / 1000 for name, interval_ms in modes.items() if interval_ms is not None}
+        last = router.conflate(outbox, latest)
+        self._modes = dict(modes)
+        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
+        if outbox.conflater is not None:
+            for topic in unread:  # the rows that it has not read are conflated to the newest
+                if topic in outbox.conflater.intervals_s:
+                    outbox.conflater.put(topic, topic.newest, at)
+        jobs: list[Job] = [RowsJob(at, last)] if last else []
+        return [topic for topic in conflated if topic in every], jobs
+
+    def _recover(self, request: Subscribe, fresh: Sequence[Topic], selectors: Sequence[Selector]) -> Recovery:
+        """What the new topics of a subscribe begin with."""
+        hub, since = self._hub, request.since
+        recovery = Recovery(hub.history, hub.epoch, request.id)
+        if since is None:
+            recovery.with_snapshot(fresh)
+        elif since == "open":
+            recovery.since_time(fresh, _day_start_ms(hub.history.time_ms))
+        elif isinstance(since, Since):
+            if isinstance(since.time, int) and (since.epoch, since.at, since.seq) == (UNSET, UNSET, UNSET):
+                recovery.since_time(fresh, since.time)
+            elif isinstance(since.epoch, str) and since.time is UNSET:
+                seqs = since.seq if isinstance(since.seq, dict) else {}
+                at = since.at if isinstance(since.at, int) else None
+                recovery.after_position(fresh, selectors, since.epoch, at, seqs)
+            else:
+                raise RequestError("bad_message", "since has either time, or epoch with at and seq")
+        return recovery
 
     def _unsubscribe(self, request: Unsubscribe) -> None:
-        old = self._names()
-        unknown = [name for name in request.topics if name not in old]
+        unknown = [name for name in request.topics if name not in self._modes]
         if unknown:
             raise RequestError("bad_topic", f"not subscribed: {', '.join(unknown)[:200]}")
-        hub, outbox = self._hub, self.outbox
-        hub.flush()
-        before = set(outbox.audience.topics) if outbox.audience is not None else set()
-        hub.router.move(outbox, old - set(request.topics))
-        outbox.drop(before - (outbox.audience.topics if outbox.audience is not None else set()))
+        outbox = self.outbox
+        self._hub.flush()
+        before = set(outbox.observed)
+        self._observe({name: mode for name, mode in self._modes.items() if name not in request.topics})
+        outbox.drop(before - outbox.observed)
         outbox.send(Unsubscribed(id=request.id))
+
+    def _replay(self, request: Replay) -> None:
+        hub = self._hub
+        topics = self._matching(self._select(dict.fromkeys(request.topics)))
+        hub.flush()
+        if request.id in self.outbox.replays:
+            raise RequestError("bad_message", f"a replay with the id {request.id!r} is running already")
+        self.outbox.replay(plan_replay(hub.history, hub.epoch, topics, request))
+
+    def _cancel(self, request: Cancel) -> None:
+        if not self.outbox.cancel(request.replay):
+            raise RequestError("bad_message", f"no replay with the id {request.replay!r} is running")
+        self.outbox.send(Cancelled(id=request.id))
 
     def _snapshot(self, request: Snapshot) -> None:
         topics = self._matching(self._select(dict.fromkeys(request.topics)))
@@ -297,9 +304,14 @@ class Session:
         cut = self._hub.history.at
         done = SnapshotDone(id=request.id, count=len(topics))
         job = SnapshotJob(self.outbox.at(cut), topics, request.id, done)
-        self.outbox.begin(self._hub.history.cursor_after(cut), (), job)
+        self.outbox.begin(self._hub.history.cursor_after(cut), (), [job])
 
     def _list_topics(self, request: Topics) -> None:
         topics = self._matching(self._select([request.pattern]))
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))
+
+
+def _day_start_ms(time_ms: int) -> int:
+    """Midnight in Shanghai of the day of an exchange time."""
+    return (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS

@@ -126,7 +126,7 @@ class Settings(BaseModel):
     Raises pydantic's ``ValidationError`` for a value out of bounds and for values that contradict each other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: Annotated[str, AfterValidator(_host)] = Field(default="127.0.0.1", description="address to listen on")
     port: _Whole = Field(default=8765, ge=0, le=65535, description="port to listen on; 0 takes any free one")

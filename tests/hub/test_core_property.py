@@ -6,7 +6,7 @@ stream must equal what follows from it: rows and announced gaps together are the
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import msgpack
@@ -27,6 +27,8 @@ from hub.wire import CODECS, split_frames
 
 CODES = [f"{number}.{market}" for market in ("SH", "SZ") for number in (600000, 600001, 688001, 1)]
 NAMES = ["tick:*", "tick:*.SH", "tick:6*", "tick:688*.SH", "tick:1.SZ", "tick:600000.SH", "tick:@two", "tick:9*"]
+EPOCH = "0123456789abcdef"
+_TIMES = st.tuples(st.integers(0, 45), st.integers(0, 45))
 UNIVERSES = {"two": ["600001.SH", "688*.SZ"]}
 
 
@@ -55,9 +57,17 @@ class Client:
             close=self._closed,
             now_s=0.0,
         )
-        self.names: set[str] = set()
-        self.next_seq: dict[str, int] = {}  # of observed codes: the number that must come next
-        self.awaited: dict[str, tuple[int, bool]] = {}  # request's codes with a snapshot still to come
+        self.modes: dict[str, str] = {}  # of each topic string
+        self.next_seq: dict[str, int] = {}  # of observed codes: the number that must come next, or the least that may
+        self.every_from: dict[
+            str, int
+        ] = {}  # of codes that were conflated before: from which number on none is missing
+        self.awaited: dict[str, int] = {}  # codes with a snapshot still to come, and its number
+        self.received: dict[str, int] = {}  # by code, the newest number that came
+        self.at: int | None = None  # of the last heartbeat
+        self.replays: dict[int, tuple[dict[str, list[int]], dict[str, list[int]]]] = {}  # by id: expected, received
+        self.gone = False
+        self.forgetful = False  # it came back with a position of another epoch
         self.request_id = 0
         self.room = 1 << 30
 
@@ -73,9 +83,14 @@ class Client:
     def _closed(self, code: int, reason: str) -> None:
         raise AssertionError(f"closed with {code} {reason}")
 
-    def ask(self, **request: Any) -> None:
+    @property
+    def names(self) -> set[str]:
+        return set(self.modes)
+
+    def ask(self, **request: Any) -> int:
         self.request_id += 1
         self.session.receive(json.dumps({"id": self.request_id, **request}), 0.0, 0)
+        return self.request_id
 
     def messages(self) -> list[Any]:
         """What came since the last call, both encodings brought to one shape."""
@@ -104,7 +119,7 @@ class Market(RuleBasedStateMachine):
         self.patch.setattr(hub.outbox, "ROWS_PER_STEP", 3)
         self.history = History(ring_rows=ring_rows, ring_bytes=40_000)
         self.hub = Hub(
-            epoch="0123456789abcdef",
+            epoch=EPOCH,
             source=SourceInfo("test", simulated=True),
             channels={"tick"},
             history=self.history,
@@ -151,7 +166,7 @@ class Market(RuleBasedStateMachine):
     @rule(client=clients, times=st.integers(1, 6))
     def pump(self, client: Client, times: int) -> None:
         for _ in range(times):
-            client.outbox.pump(self.history.delivered_at)
+            client.outbox.pump(self.history.delivered_at, 0.0)
 
     @rule(client=clients, room=st.integers(0, 400))
     def socket_fills(self, client: Client, room: int) -> None:
@@ -162,48 +177,88 @@ class Market(RuleBasedStateMachine):
     def socket_drains(self, client: Client) -> None:
         client.room = 1 << 30
         client.outbox.writable = True
-        client.outbox.pump(self.history.delivered_at)
+        client.outbox.pump(self.history.delivered_at, 0.0)
 
     @rule(
         client=clients,
         names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3),
         since=st.one_of(st.sampled_from([None, "none", "open"]), st.integers(0, 45)),
+        mode=st.sampled_from(["every", "every", "latest"]),
     )
-    def subscribe(self, client: Client, names: list[str], since: str | int | None) -> None:
+    def subscribe(self, client: Client, names: list[str], since: str | int | None, mode: str) -> None:
         self._read(client)
-        fresh = [c for c in self.published if not self._observes(client, c) and any(covers(n, c) for n in names)]
-        client.names.update(names)
-        for code in fresh:
+        for code in self._fresh(client, names):
             times = self.published[code]
             begin_ms = -1 if since == "open" else since
-            if since is None:
-                client.awaited[code] = (len(times), True)
-            elif isinstance(begin_ms, int):
-                first = next((i for i, t in enumerate(times, 1) if t >= begin_ms), len(times) + 1)
-                client.next_seq[code] = first
-                continue
             client.next_seq[code] = len(times) + 1
+            if since is None:
+                client.awaited[code] = len(times)
+            elif isinstance(begin_ms, int):
+                client.next_seq[code] = next((i for i, t in enumerate(times, 1) if t >= begin_ms), len(times) + 1)
+        self._change_modes(client, client.modes | dict.fromkeys(names, mode))
         place = {"time": since} if isinstance(since, int) else since
-        client.ask(op="subscribe", topics=names, since=place)
+        client.ask(op="subscribe", topics=names, since=place, mode=mode)
         self._read(client)
 
     @rule(client=clients, data=st.data())
     def unsubscribe(self, client: Client, data: st.DataObject) -> None:
-        assume(client.names)
-        names = data.draw(st.lists(st.sampled_from(sorted(client.names)), min_size=1, max_size=2, unique=True))
+        assume(client.modes)
+        names = data.draw(st.lists(st.sampled_from(sorted(client.modes)), min_size=1, max_size=2, unique=True))
         client.ask(op="unsubscribe", topics=names)
-        queued = client.outbox.queued_bytes > 0
-        if queued:  # what was encoded before still comes, then the reply
-            client.room = 1 << 30
-            client.outbox.writable = True
-            while client.outbox.queued_bytes:
-                client.outbox.pump(self.history.delivered_at)
+        self._drain_encoded(client)  # what was encoded before still comes, then the reply
         self._read(client)
-        client.names.difference_update(names)
+        self._change_modes(client, {name: mode for name, mode in client.modes.items() if name not in names})
         for code in list(client.next_seq):
             if not self._observes(client, code):
                 del client.next_seq[code]
                 client.awaited.pop(code, None)
+                client.every_from.pop(code, None)
+                client.received.pop(code, None)
+
+    @rule(target=clients, client=clients, epoch=st.sampled_from([EPOCH, EPOCH, EPOCH, "another"]))
+    def reconnect(self, client: Client, epoch: str) -> Client:
+        """The client loses its connection with whatever was on the way, and comes back with its position."""
+        assume(client.modes and client.at is not None and not client.awaited and not client.gone)
+        assume("latest" not in client.modes.values())
+        client.gone = True
+        self.all_clients.remove(client)
+        client.session.leave()
+        back = Client(self.hub, client.outbox.codec.subprotocol)
+        self.all_clients.append(back)
+        seqs = {f"tick:{code}": seq for code, seq in client.received.items()}
+        for code in self._fresh(back, client.modes):
+            count = len(self.published[code])
+            if epoch != EPOCH:
+                back.awaited[code], back.next_seq[code] = count, count + 1
+                continue
+            after = client.received.get(code)
+            if after is None:
+                after = sum(1 for c, _ in self.arrivals[: client.at] if c == code)
+                owed = client.next_seq.get(code, 1)
+                assert after + 1 <= owed or owed == count + 1, "the heartbeat said more than was sent"
+            back.next_seq[code] = after + 1
+        back.modes = dict(client.modes)
+        back.forgetful = epoch != EPOCH
+        back.ask(op="subscribe", topics=list(client.modes), since={"epoch": epoch, "at": client.at, "seq": seqs})
+        self._read(back)
+        return back
+
+    @rule(client=clients)
+    def heartbeat(self, client: Client) -> None:
+        assume(not client.gone)
+        self.hub.flush()
+        client.session.heartbeat(0, {})
+
+    @rule(client=clients, names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2), times=_TIMES)
+    def replay(self, client: Client, names: list[str], times: tuple[int, int]) -> None:
+        assume(not client.gone)
+        begin_ms, end_ms = min(times), max(times)
+        codes = [code for code in self.published if any(covers(name, code) for name in names)]
+        expected = {
+            code: [seq for seq, t in enumerate(self.published[code], 1) if begin_ms <= t < end_ms] for code in codes
+        }
+        number = client.ask(op="replay", topics=names, **{"from": begin_ms, "to": end_ms})
+        client.replays[number] = (expected, {})
 
     @rule(client=clients)
     def read(self, client: Client) -> None:
@@ -214,46 +269,96 @@ class Market(RuleBasedStateMachine):
         if hasattr(self, "hub"):
             assert self.wanted == frozenset().union(*(client.names for client in self.all_clients))
 
+    def _fresh(self, client: Client, names: Iterable[str]) -> list[str]:
+        names = list(names)
+        return [c for c in self.published if not self._observes(client, c) and any(covers(n, c) for n in names)]
+
     def _observes(self, client: Client, code: str) -> bool:
         return any(covers(name, code) for name in client.names)
 
+    def _has_every(self, client: Client, code: str) -> bool:
+        return any(covers(name, code) for name, mode in client.modes.items() if mode == "every")
+
+    def _change_modes(self, client: Client, modes: dict[str, str]) -> None:
+        before = {code for code in self.published if self._observes(client, code) and not self._has_every(client, code)}
+        client.modes = modes
+        for code in before:
+            if self._has_every(client, code):
+                client.every_from[code] = len(self.published[code]) + 1
+
+    def _drain_encoded(self, client: Client) -> None:
+        while client.outbox.queued_bytes:
+            client.room = 1 << 30
+            client.outbox.writable = True
+            client.outbox.pump(self.history.delivered_at, 0.0)
+
     def _read(self, client: Client) -> None:
         for message in client.messages():
-            if message["type"] == "gap":
+            if message.get("id") in client.replays:
+                self._take_replay(client, message)
+            elif message["type"] == "gap":
                 self._take_gap(client, message)
             elif message["type"] == "data":
                 for row in message["rows"]:
                     self._take_row(client, row, message["origin"])
+            elif message["type"] == "heartbeat":
+                client.at = message["at"]
             else:
                 assert message["type"] in ("subscribed", "unsubscribed")
 
+    def _take_replay(self, client: Client, message: dict[str, Any]) -> None:
+        expected, received = client.replays[message["id"]]
+        if message["type"] == "data":
+            assert message["origin"] == "replay"
+            for row in message["rows"]:
+                assert self.published[row["code"]][row["seq"] - 1] == row["time"]
+                received.setdefault(row["code"], []).append(row["seq"])
+        elif message["type"] == "gap":
+            code = message["topic"].removeprefix("tick:")
+            lost = [seq for seq in expected[code] if message["from"] <= seq <= message["to"]]
+            received.setdefault(code, []).extend(lost)
+        else:
+            assert message["type"] == "replay_done"
+            del client.replays[message["id"]]
+            assert {code: seqs for code, seqs in received.items() if seqs} == {c: s for c, s in expected.items() if s}
+
     def _take_gap(self, client: Client, gap: dict[str, Any]) -> None:
         code = gap["topic"].removeprefix("tick:")
+        if gap["cause"] == "epoch":
+            assert client.forgetful
+            assert gap["epoch"] == "another"
+            return
         assert gap["cause"] == "evicted"
         # From a time on, history can't tell which of the rows it let go were earlier: the gap may begin too early.
         assert gap["from"] <= client.next_seq[code] <= gap["to"] + 1
         client.next_seq[code] = gap["to"] + 1
+        client.received[code] = gap["to"]
 
     def _take_row(self, client: Client, row: dict[str, Any], origin: str) -> None:
         code, seq = row["code"], row["seq"]
         assert self._observes(client, code), "a row that was not asked for"
         assert self.published[code][seq - 1] == row["time"]
+        client.received[code] = seq
         if origin == "snapshot":
-            assert client.awaited.pop(code) == (seq, True)
+            assert client.awaited.pop(code) == seq
             return
         assert code not in client.awaited, "a live row ahead of the snapshot"
-        assert seq == client.next_seq.setdefault(code, 1)
-        client.next_seq[code] += 1
+        least = client.next_seq.setdefault(code, 1)
+        conflated = not self._has_every(client, code) or seq < client.every_from.get(code, 0)
+        assert seq >= least if conflated and origin == "live" else seq == least
+        client.next_seq[code] = seq + 1
 
     def _finish(self, client: Client) -> None:
+        self.hub.flush()
+        self._drain_encoded(client)
         client.room = 1 << 30
         client.outbox.writable = True
-        self.hub.flush()
-        while client.outbox.pump(self.history.delivered_at):
+        while client.outbox.pump(self.history.delivered_at, 0.0):
             pass
         self._read(client)
         assert not client.outbox.lagging
         assert not client.awaited
+        assert not client.replays
         for code, times in self.published.items():
             if self._observes(client, code):
                 assert client.next_seq.get(code, 1) == len(times) + 1, f"{code} is not complete"
@@ -263,5 +368,3 @@ TestMarket = Market.TestCase
 TestMarket.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-
-_ = Callable

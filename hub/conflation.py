@@ -1,0 +1,93 @@
+"""``mode: latest``: of the topics that a client wants so, the newest live row that was not sent yet, and nothing else.
+
+Conflation is keyed by topic: a row only ever replaces an older one of its own topic, and every row that is replaced
+is counted. What waits is bounded by the number of topics, however slow the client.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from typing import TYPE_CHECKING
+
+from hub.history import Run, Topic
+
+if TYPE_CHECKING:
+    from hub.outbox import Outbox
+
+
+class Conflater:
+    """The conflated topics of one client."""
+
+    __slots__ = ("_next_s", "_waiting", "intervals_s", "names", "outbox", "skipped")
+
+    def __init__(self, outbox: "Outbox") -> None:
+        self.outbox = outbox
+        self.names: Mapping[str, float] = {}
+        """The topic strings that the client has in this mode, with their intervals."""
+        self.intervals_s: dict[Topic, float] = {}
+        """Each topic, and the least time between two of its rows (0: as often as the client can take them)."""
+        self.skipped = 0
+        """Rows that were replaced by newer ones before they could be sent."""
+        self._waiting: dict[Topic, tuple[int, bytes]] = {}
+        self._next_s: dict[Topic, float] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows wait."""
+        return bool(self._waiting)
+
+    @property
+    def at(self) -> int | None:
+        """An arrival number before every row that waits; None when none does."""
+        return next((at for at, _ in self._waiting.values()), None)
+
+    def put(self, topic: Topic, row: bytes, before_at: int) -> None:
+        """Take a live row. ``before_at`` is an arrival number before it."""
+        if self._waiting.pop(topic, None) is not None:  # so that what waits stays in order of arrival
+            self.skipped += 1
+        self._waiting[topic] = before_at, row
+
+    def take(self, now_s: float) -> list[Run]:
+        """Take the rows that are due, in order of arrival."""
+        due = [topic for topic in self._waiting if self._next_s.get(topic, 0.0) <= now_s]
+        for topic in due:
+            if interval_s := self.intervals_s[topic]:
+                self._next_s[topic] = now_s + interval_s
+        return self._runs(due)
+
+    def next_due_s(self) -> float | None:
+        """When the next row that waits is due; None when none waits."""
+        return min((self._next_s.get(topic, 0.0) for topic in self._waiting), default=None)
+
+    def add(self, topic: Topic, interval_s: float) -> None:
+        """Conflate one more topic; where it is conflated already, the shorter interval holds."""
+        self.intervals_s[topic] = min(interval_s, self.intervals_s.get(topic, interval_s))
+        topic.conflaters[self] = None
+
+    def cover(self, intervals_s: dict[Topic, float], every: Set[Topic]) -> list[Run]:
+        """Conflate exactly these topics from now on.
+
+        Args:
+            every: topics of which the client gets every row from now on.
+
+        Returns:
+            Rows that waited of those: the last that were conflated.
+        """
+        for topic in self.intervals_s.keys() - intervals_s.keys():
+            del topic.conflaters[self]
+            self._next_s.pop(topic, None)
+        for topic in intervals_s:
+            topic.conflaters[self] = None
+        self.intervals_s = intervals_s
+        gone = [topic for topic in self._waiting if topic not in intervals_s]
+        last = self._runs([topic for topic in gone if topic in every])
+        for topic in gone:
+            self._waiting.pop(topic, None)
+        return last
+
+    def _runs(self, topics: Iterable[Topic]) -> list[Run]:
+        runs: list[Run] = []
+        for topic in topics:
+            _, row = self._waiting.pop(topic)
+            if not runs or runs[-1].channel != topic.channel:
+                runs.append(Run(topic.channel, []))
+            runs[-1].rows.append(row)
+        return runs

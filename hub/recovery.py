@@ -1,0 +1,133 @@
+"""Where a subscription begins: what of the past its topics are sent first, and what the client is told is lost.
+
+All of it is settled at one cut of history. Nothing is guessed: a position of another epoch, or one beyond the newest
+row, gets a gap and a snapshot.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hub.history import History, Loss, Topic
+from hub.messages import Gap
+from hub.outbox import HistoryJob, Job, SnapshotJob, gap
+from hub.topics import Selector
+from hub.wire import RequestId
+
+
+class Recovery:
+    """What the topics of one request start with.
+
+    Args:
+        epoch: of the hub.
+        request_id: goes into every gap and row.
+    """
+
+    def __init__(self, history: History, epoch: str, request_id: RequestId) -> None:
+        self.gaps: list[Gap] = []
+        self.replayed = 0
+        self._history = history
+        self._epoch = epoch
+        self._cut = history.at
+        self._request_id = request_id
+        self._newest: list[Topic] = []
+        self._begins: dict[Topic, int] = {}
+
+    @property
+    def unrecovered(self) -> list[str]:
+        """Topics of which something is lost."""
+        return list(dict.fromkeys(gap.topic for gap in self.gaps))
+
+    def with_snapshot(self, topics: Iterable[Topic]) -> None:
+        """Begin with the newest row."""
+        self._newest += topics
+
+    def since_time(self, topics: Iterable[Topic], time_ms: int) -> None:
+        """Begin with the first row at or after an exchange time."""
+        for topic in topics:
+            if topic.evicted_time_ms >= time_ms:  # which of the rows let go is no longer known: perhaps the first
+                self._lost(topic, 1, from_time_ms=time_ms)
+            self._from(topic, topic.first_since(time_ms))
+
+    def after_position(
+        self,
+        topics: Sequence[Topic],
+        selectors: Sequence[Selector],
+        epoch: str,
+        at: int | None,
+        seqs: Mapping[str, int],
+    ) -> None:
+        """Go on after a position.
+
+        Args:
+            selectors: what was asked for, also what has not spoken in this epoch.
+            epoch: of the position.
+            at: arrival number up to which topics that ``seqs`` does not name are complete; None: they get a snapshot.
+            seqs: by topic, the number of the last row that the client has.
+        """
+        knows_epoch = epoch == self._epoch
+        knows_at = knows_epoch and (at is None or at <= self._cut)
+        for name, last in seqs.items():
+            channel, _, code = name.partition(":")
+            if last and code not in self._history.channels.get(channel, {}) and _covered(selectors, channel, code):
+                self._forgotten(name, epoch, last)
+        for selector in selectors:
+            if not knows_at and selector.text not in seqs and not _seen(selector, topics):
+                self._forgotten(selector.text, epoch, None)
+        for topic in topics:
+            last = seqs.get(topic.name, -1)
+            if last > topic.seq or not (knows_at if last < 0 else knows_epoch):
+                self._forgotten(topic.name, epoch, last if last >= 0 else None)
+                self._newest.append(topic)
+            elif last >= 0:
+                if last + 1 < topic.first_seq:
+                    self._lost(topic, last + 1)
+                self._from(topic, max(last + 1, topic.first_seq))
+            elif at is not None:
+                if topic.evicted_at > at:
+                    self._lost(topic, 1)
+                self._from(topic, topic.first_after(at))
+            else:
+                self._newest.append(topic)
+
+    def jobs(self, before_at: int) -> list[Job]:
+        """What sends it: snapshot, then history. ``before_at`` is the position of the client before."""
+        jobs: list[Job] = []
+        if self._newest:
+            jobs.append(SnapshotJob(before_at, self._newest, self._request_id, None))
+        if self._begins:
+            cursor = self._history.cursor_after(min(self._begins.values()) - 1)
+            topics = set(self._begins)
+            # Most often all of a topic is meant, and then there is nothing to hold against each row.
+            begins = {topic: at for topic, at in self._begins.items() if topic.first_seq > 1 or topic.at_of(1) < at}
+            jobs.append(HistoryJob(self._epoch, cursor, self._cut, topics, begins, self._request_id))
+        return jobs
+
+    def _from(self, topic: Topic, seq: int) -> None:
+        if seq <= topic.seq:
+            self._begins[topic] = topic.at_of(seq)
+            self.replayed += topic.seq - seq + 1
+
+    def _lost(self, topic: Topic, first: int, from_time_ms: int | None = None) -> None:
+        loss = Loss(topic, first, topic.first_seq - 1, from_time_ms, topic.evicted_time_ms)
+        self.gaps.append(gap(self._epoch, loss, self._request_id))
+
+    def _forgotten(self, name: str, epoch: str, last: int | None) -> None:
+        self.gaps.append(
+            Gap(
+                id=self._request_id,
+                topic=name,
+                epoch=epoch,
+                cause="epoch",
+                from_=None if last is None else last + 1,
+                to=None,
+                from_time=None,
+                to_time=None,
+            )
+        )
+
+
+def _covered(selectors: Sequence[Selector], channel: str, code: str) -> bool:
+    return any(selector.channel == channel and selector.matches(code) for selector in selectors)
+
+
+def _seen(selector: Selector, topics: Sequence[Topic]) -> bool:
+    return any(selector.channel == topic.channel and selector.matches(topic.code) for topic in topics)

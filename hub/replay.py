@@ -1,0 +1,135 @@
+"""``replay``: rows of the past on request, beside the live ones, paced by the client's reading or by the original time.
+
+A replay reads the log bit by bit as the client takes it, whatever its length. Its end tells count, first and last
+number of each topic, and whether it is complete, so that the client can verify what it got.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Final
+
+from hub.history import Cursor, History, Loss, Segment, Topic
+from hub.messages import Gap, Replay, ReplayDone, RequestError, Seq
+from hub.outbox import ROWS_PER_STEP, gap
+from hub.wire import Codec, Origin, RequestId
+
+US_PER_S: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which rows are meant: times in epoch milliseconds of ``time``, ``begins`` and ``ends`` in arrival numbers."""
+
+    topics: Set[Topic]
+    from_ms: int | None
+    to_ms: int | None
+    up_to: int
+
+
+class ReplayJob:
+    """One running replay.
+
+    Args:
+        cursor: stands before the first row that may be meant.
+        lost: gaps that are known before the first row; the replay is incomplete.
+        speed: 0 as fast as the client reads, 1 original pace by ``recv``, n times.
+    """
+
+    def __init__(
+        self, epoch: str, cursor: Cursor, wanted: Range, lost: list[Gap], speed: float, request_id: RequestId
+    ) -> None:
+        self.request_id = request_id
+        self.due_s = 0.0
+        """When the next row is due, on the clock that `step` is given."""
+        self._epoch = epoch
+        self._cursor = cursor
+        self._wanted = wanted
+        self._lost = lost
+        self._complete = not lost
+        self._speed = speed
+        self._count = 0
+        self._seen: dict[Topic, list[int]] = {}
+        self._started: tuple[float, int] | None = None  # when the first row was sent, and its recv
+
+    def step(self, codec: Codec, now_s: float) -> tuple[bytes, bool]:
+        """Make the next frames (perhaps none); True when that was the last."""
+        wanted = self._wanted
+        frames = [codec.message(message) for message in self._lost]
+        self._lost = []
+        segment, places = self._cursor.look(wanted.up_to, wanted.topics, ROWS_PER_STEP)
+        if wanted.from_ms is not None or wanted.to_ms is not None:
+            first = -1 if wanted.from_ms is None else wanted.from_ms
+            last = float("inf") if wanted.to_ms is None else wanted.to_ms
+            times = segment.times
+            places = [i for i in places if first <= times[i] < last]
+        if self._speed and places:
+            places = self._due(segment, places, now_s)
+        kept = self._cursor.without_losses(segment, places)
+        done = self._cursor.at >= wanted.up_to
+        if kept or done:
+            losses = self._cursor.take_losses()
+            self._complete = self._complete and not losses
+            frames += [codec.message(gap(self._epoch, loss, self.request_id)) for loss in losses]
+        for i in kept:
+            seq = segment.seqs[i]
+            self._seen.setdefault(segment.topics[i], [seq, seq])[1] = seq
+        self._count += len(kept)
+        frames += [codec.data(run.channel, Origin.REPLAY, run.rows, self.request_id) for run in segment.take(kept)]
+        if done:
+            frames.append(codec.message(self._done()))
+        return b"".join(frames), done
+
+    def _due(self, segment: Segment, places: list[int], now_s: float) -> list[int]:
+        """The rows whose turn has come; the cursor goes back to the first whose has not."""
+        if self._started is None:
+            self._started = now_s, segment.recv_us(places[0])
+        start_s, start_us = self._started
+        now_us = start_us + (now_s - start_s) * self._speed * US_PER_S
+        for number, place in enumerate(places):
+            recv_us = segment.recv_us(place)
+            if recv_us > now_us:
+                self.due_s = start_s + (recv_us - start_us) / self._speed / US_PER_S
+                self._cursor.back_to(segment, place)
+                return places[:number]
+        return places
+
+    def _done(self) -> ReplayDone:
+        topics: Mapping[str, Mapping[str, int]] = {
+            topic.name: {"first": first, "last": last} for topic, (first, last) in self._seen.items()
+        }
+        return ReplayDone(id=self.request_id, count=self._count, complete=self._complete, topics=topics)
+
+
+def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: Replay) -> ReplayJob:
+    """Settle what a replay has to send. Raises RequestError."""
+    begin, end = request.from_, request.to
+    lost: list[Gap] = []
+    up_to = history.at
+    if isinstance(begin, Seq) or isinstance(end, Seq):
+        if len(topics) > 1 or len(request.topics) > 1:
+            raise RequestError("bad_message", "a replay by seq is of one topic")
+        if (begin is not None and not isinstance(begin, Seq)) or (end is not None and not isinstance(end, Seq)):
+            raise RequestError("bad_message", "from and to of a replay are both times, or both seq")
+    starts = []
+    for topic in topics:
+        first, last = topic.first_seq, topic.seq
+        if isinstance(begin, Seq):
+            first = begin.seq
+        elif begin is not None:
+            first = 1 if topic.evicted_time_ms >= begin else topic.first_since(begin)
+        else:
+            first = 1
+        if isinstance(end, Seq):
+            last = min(last, end.seq - 1)
+            up_to = topic.at_of(last) if topic.first_seq <= last else 0
+        if first < topic.first_seq and first <= last:
+            loss = Loss(topic, first, min(last, topic.first_seq - 1), None, None)
+            lost.append(gap(epoch, loss, request.id))
+            first = topic.first_seq
+        if first <= last:
+            starts.append(topic.at_of(first))
+    if not starts:
+        up_to = 0
+    cursor = history.cursor_after(min(starts, default=history.at + 1) - 1)
+    wanted = Range(set(topics), begin if isinstance(begin, int) else None, end if isinstance(end, int) else None, up_to)
+    return ReplayJob(epoch, cursor, wanted, lost, request.speed, request.id)
