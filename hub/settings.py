@@ -140,7 +140,7 @@ class Settings(BaseModel):
     )
 
     source: Literal["sim", "recording", "xtquant"] = Field(default="sim", description="where rows come from")
-    symbols: _Whole = Field(default=5500, ge=1, le=100_000, description="simulator: number of instruments")
+    symbols: _Whole = Field(default=5500, ge=1, le=60_000, description="simulator: number of instruments")
     interval: _Number = Field(
         default=3.0, ge=0.01, le=3600, description="simulator: seconds between two rows of a stock"
     )
