@@ -71,17 +71,16 @@ def make_source(settings: Settings) -> Source:
     if settings.source == "xtquant":
         raise StartError("source xtquant is not available in this version; use sim or recording")
     try:
-        faults = [Fault.parse(text) for text in settings.faults]
+        return SimulatorSource(
+            symbols=settings.symbols,
+            interval_s=settings.interval,
+            seed=settings.seed,
+            speed=settings.speed,
+            start=settings.sim_start,
+            faults=[Fault.parse(text) for text in settings.faults],
+        )
     except ValueError as error:
-        raise StartError(f"faults: {error}") from None
-    return SimulatorSource(
-        symbols=settings.symbols,
-        interval_s=settings.interval,
-        seed=settings.seed,
-        speed=settings.speed,
-        start=settings.sim_start,
-        faults=faults,
-    )
+        raise StartError(f"the simulator can't run so: {error}") from None
 
 
 class Publisher:
@@ -151,7 +150,7 @@ class App:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.drain("the hub is restarting", settings.drain_s)
         if self._recorder is not None:
-            self._recorder.close()
+            await asyncio.to_thread(self._recorder.close)
 
     def _on_status(self, status: SourceStatus) -> None:
         self._watch.report_source(status.state.value, status.reason, time_ns() // 1000)

@@ -53,7 +53,11 @@ _KEY: Final = (
 
 _TICK: Final = (
     *_KEY,
-    Field("lastPrice", "yuan", "newest price; 0 before the first trade of the day"),
+    Field(
+        "lastPrice",
+        "yuan",
+        "newest price; in a call auction the indicative price where the source gives it, else 0 before the first trade",
+    ),
     Field("open", "yuan", "first price of the day; 0 before the 09:25 match"),
     Field("high", "yuan", "highest price of the day"),
     Field("low", "yuan", "lowest price of the day"),

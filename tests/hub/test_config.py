@@ -196,7 +196,7 @@ def test_the_token_is_no_option_and_is_not_repeated(argv: list[str]) -> None:
 
 def test_a_wrong_token_is_not_repeated(toml: WriteToml) -> None:
     message = mistake([], {"ARGUS_TOKEN": "pa ss wo rd"})
-    assert message == "ARGUS_TOKEN: should have at least 8 characters, all of them visible ASCII (no spaces)"
+    assert message == "ARGUS_TOKEN: should be visible ASCII without spaces, at most 4096 characters"
     assert "12345" not in mistake(["--config", toml("token = 12345")])
 
 

@@ -78,10 +78,10 @@ def test_what_is_no_host_is_refused(host: str) -> None:
     assert "should be an IP address" in wrong(host=host, insecure=True)
 
 
-@pytest.mark.parametrize("token", ["short", "with space inside", "umlaut-äöü-token", "line\nbreak-token"])
-def test_a_token_that_is_weak_or_fits_no_header_is_refused_without_being_shown(token: str) -> None:
+@pytest.mark.parametrize("token", ["with space inside", "umlaut-äöü-token", "line\nbreak-token"])
+def test_a_token_that_fits_no_header_is_refused_without_being_shown(token: str) -> None:
     message = wrong(token=token)
-    assert "at least 8 characters" in message
+    assert "should be visible ASCII" in message
     assert token not in message
 
 
@@ -94,7 +94,7 @@ def test_a_token_file_gives_the_token_without_its_line_break(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00", "holds no text"), (b"short", "at least 8 characters")],
+    [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00", "holds no text"), (b"two words", "should be visible ASCII")],
 )
 def test_a_token_file_without_a_usable_token_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     file = tmp_path / "token"
