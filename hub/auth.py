@@ -31,4 +31,7 @@ def origin_allowed(origin: str | None, host: str, allowed: Set[str]) -> bool:
     """
     if origin is None or origin in allowed:
         return True
-    return urlsplit(origin).netloc.lower() == host.lower() != ""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower() != ""
+    except ValueError:  # no browser sends what is no address
+        return False

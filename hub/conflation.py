@@ -4,7 +4,7 @@ Conflation is keyed by topic: a row only ever replaces an older one of its own t
 is counted. What waits is bounded by the number of topics, however slow the client.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from hub.history import Run, Topic
@@ -43,6 +43,7 @@ class Conflater:
         """Take a live row. ``before_at`` is an arrival number before it."""
         if self._waiting.pop(topic, None) is not None:  # so that what waits stays in order of arrival
             self.skipped += 1
+            self.outbox.counts.rows_conflated += 1
         self._waiting[topic] = before_at, row
 
     def take(self, now_s: float) -> list[Run]:
@@ -51,7 +52,13 @@ class Conflater:
         for topic in due:
             if interval_s := self.intervals_s[topic]:
                 self._next_s[topic] = now_s + interval_s
-        return self._runs(due)
+        runs: list[Run] = []
+        for topic in due:
+            _, row = self._waiting.pop(topic)
+            if not runs or runs[-1].channel != topic.channel:
+                runs.append(Run(topic.channel, []))
+            runs[-1].rows.append(row)
+        return runs
 
     def next_due_s(self) -> float | None:
         """When the next row that waits is due; None when none waits."""
@@ -62,7 +69,7 @@ class Conflater:
         self.intervals_s[topic] = min(interval_s, self.intervals_s.get(topic, interval_s))
         topic.conflaters[self] = None
 
-    def cover(self, intervals_s: dict[Topic, float], every: Set[Topic]) -> list[Run]:
+    def cover(self, intervals_s: dict[Topic, float], every: Set[Topic]) -> list[tuple[Topic, bytes]]:
         """Conflate exactly these topics from now on.
 
         Args:
@@ -78,16 +85,6 @@ class Conflater:
             topic.conflaters[self] = None
         self.intervals_s = intervals_s
         gone = [topic for topic in self._waiting if topic not in intervals_s]
-        last = self._runs([topic for topic in gone if topic in every])
-        for topic in gone:
-            self._waiting.pop(topic, None)
-        return last
-
-    def _runs(self, topics: Iterable[Topic]) -> list[Run]:
-        runs: list[Run] = []
-        for topic in topics:
-            _, row = self._waiting.pop(topic)
-            if not runs or runs[-1].channel != topic.channel:
-                runs.append(Run(topic.channel, []))
-            runs[-1].rows.append(row)
-        return runs
+        return [
+            (topic, row) for topic, (_, row) in [(topic, self._waiting.pop(topic)) for topic in gone] if topic in every
+        ]

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from hub.conflation import Conflater
+from hub.counts import Counts
 from hub.history import History, Topic
 from hub.router import Names, Router
 from hub.schema import STATUS, Row
-from hub.wire import CODECS, Origin
+from hub.wire import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,6 @@ class SourceInfo:
 
     name: str
     simulated: bool
-
-
-@dataclass(slots=True)
-class Counts:
-    """Totals since the start."""
-
-    rows_in: int = 0
-    batches_in: int = 0
-    rows_refused: int = 0
-    rows_out: int = 0
 
 
 class Hub:
@@ -102,11 +93,10 @@ class Hub:
             segment, offset = segment.next, 0
         self._segment, self._offset = segment, end
         self.history.delivered_at = self.history.at
-        for codec in CODECS.values():
-            codec.forget_rows()
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
         touched = []
+        encoded: dict[bytes, bytes] = {}
         before_at = self.history.delivered_at
         for topic, row in zip(topics, rows, strict=True):
             for audience in topic.audiences:
@@ -119,7 +109,7 @@ class Hub:
                 self.conflating[conflater] = None
         for audience in touched:
             if audience.live:
-                frames = audience.codec.data(channel, Origin.LIVE, audience.rows)
+                frames = audience.codec.data(channel, Origin.LIVE, audience.rows, encoded=encoded)
                 for outbox in audience.live:
                     outbox.put(frames)
                 self.counts.rows_out += len(audience.rows) * len(audience.live)

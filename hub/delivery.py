@@ -1,6 +1,7 @@
 """Runs the core on an event loop: one flush a turn, and lagging clients served in turn without holding up live rows."""
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Final
 
 from hub.core import Hub
 from hub.outbox import Outbox
+
+_logger = logging.getLogger("argus.delivery")
 
 PUMP_BUDGET_S: Final = 0.002
 """Time that lagging clients may use of one turn of the loop."""
@@ -61,7 +64,7 @@ class Delivery:
         while lagging:
             outbox = lagging.popleft()
             now_s = self._loop.time()
-            if outbox.pump(delivered_at, now_s):
+            if self._step(outbox, delivered_at, now_s):
                 lagging.append(outbox)
             else:
                 self._queued.discard(outbox)
@@ -71,10 +74,24 @@ class Delivery:
         if lagging:
             self._loop.call_soon(self._pump)
 
+    def _step(self, outbox: Outbox, delivered_at: int, now_s: float) -> bool:
+        try:
+            return outbox.pump(delivered_at, now_s)
+        except Exception:  # the last barrier: what one client is sent must not end the others' service
+            _logger.exception("a client is given up: what it was to be sent could not be made")
+            outbox.fail()
+            return False
+
     def _wake_when_due(self, outbox: Outbox, now_s: float) -> None:
         """Come back to a client that has something which waits for its time."""
         due_s = outbox.due_s()
-        if outbox.writable and due_s < math.inf and outbox not in self._timers:
+        timer = self._timers.get(outbox)
+        if timer is not None and timer.when() <= due_s:
+            return
+        if timer is not None:
+            timer.cancel()
+            del self._timers[outbox]
+        if outbox.writable and due_s < math.inf:
             self._timers[outbox] = self._loop.call_at(max(due_s, now_s), self._due, outbox)
 
     def _due(self, outbox: Outbox) -> None:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 SEGMENT_ROWS: Final = 4096
 
-ROW_OVERHEAD_BYTES: Final = 100
-"""What a row costs beside its encoded bytes: the header of the bytes object (33), its places in the segment's four
-lists (32) and in its topic's two (16), and their spare room. Counted against the byte budget."""
+PLACE_BYTES: Final = 40
+"""What a place in the log costs as long as its segment is kept: four lists of 8 bytes, and their spare room."""
+ROW_BYTES: Final = 60
+"""What a row costs beside its encoded bytes and its place: the header of the bytes object (33), its places in its
+topic's two lists (16), and their spare room. All of it is counted against the byte budget."""
 
 
 class Topic:
@@ -224,6 +226,11 @@ class Cursor:
         rows = segment.rows
         return self._note_losses(segment, places) if None in [rows[i] for i in places] else places
 
+    def forget(self, topics: Set[Topic]) -> None:
+        """Drop what was lost of topics that nobody waits for any more."""
+        for topic in topics & self.losses.keys():
+            del self.losses[topic]
+
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call, a loss for each topic."""
         losses = list(self.losses.values())
@@ -303,7 +310,7 @@ class History:
                 seq = topic.seq + 1
                 packed = pack_row((code, seq, time_ms, recv_us, *row[2:]))
                 segment.times.append(time_ms)
-            except (TypeError, OverflowError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 refused.append(f"{channel} row that can't be encoded ({error}): {str(row)[:120]}")
                 continue
             if seq == 1:
@@ -317,7 +324,7 @@ class History:
             segment.topics.append(topic)
             segment.rows.append(packed)
             segment.seqs.append(seq)
-            size = len(packed) + ROW_OVERHEAD_BYTES
+            size = len(packed) + ROW_BYTES + PLACE_BYTES
             segment.bytes += size
             self._bytes += size
             if len(topic._ats) > self._ring_rows + self._ring_slack:
@@ -361,7 +368,7 @@ class History:
             return
         for at in topic._ats[:count]:
             segment = self._segments[bisect_left(self._segments, at, key=lambda segment: segment.end_at - 1)]
-            size = len(segment.rows[at - segment.first_at] or b"") + ROW_OVERHEAD_BYTES
+            size = len(segment.rows[at - segment.first_at] or b"") + ROW_BYTES
             segment.rows[at - segment.first_at] = None
             segment.bytes -= size
             self._bytes -= size

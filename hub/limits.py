@@ -1,5 +1,6 @@
 """What one client may use, and the bucket that holds it to a rate of requests."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,4 +45,4 @@ class TokenBucket:
     @property
     def wait_ms(self) -> int:
         """How long to wait before the next request is welcome."""
-        return max(0, round((1 - self._tokens) / self._rate * 1000))
+        return max(0, math.ceil((1 - self._tokens) / self._rate * 1000))

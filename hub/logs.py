@@ -18,5 +18,14 @@ def configure_logging(style: str, level: str) -> None:
     else:
         handler.setFormatter(logging.Formatter(_CONSOLE))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Connections that fail at the handshake are the client's business: port scanners must not fill the log.
-    logging.getLogger("websockets").setLevel(logging.CRITICAL if level != "debug" else logging.DEBUG)
+    library = logging.getLogger("websockets")
+    library.setLevel(logging.ERROR if level != "debug" else logging.DEBUG)
+    library_server = logging.getLogger("websockets.server")
+    library_server.removeFilter(_is_ours)
+    if level != "debug":
+        library_server.addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep connections out that fail at the handshake: they are the peer's business, and port scanners fill a log."""
+    return record.msg != "opening handshake failed"

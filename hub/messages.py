@@ -97,7 +97,7 @@ class Ping(Request, tag="ping"):
 class Envelope(Struct):
     """The part of a request that is read first, so that even a wrong request is answered by its id."""
 
-    op: str
+    op: Any = None
     id: _Id = None
 
 
@@ -236,6 +236,8 @@ _ENVELOPES: Final[tuple[Callable[[bytes], Envelope], Callable[[bytes], Envelope]
     msgspec.msgpack.Decoder(Envelope).decode,
 )
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+
 NOT_YET: Final = frozenset({"instruments"})
 """Ops of the contract that this version answers with ``unavailable``."""
 
@@ -249,30 +251,36 @@ class RequestError(Exception):
         self.request_id = request_id
 
 
-def read_request(message: str | bytes) -> Request:
-    """Decode a text (JSON) or binary (msgpack) message of a client.
+def read_envelope(message: str | bytes) -> Envelope:
+    """Decode the op and the id of a text (JSON) or binary (msgpack) message of a client.
 
     Raises:
-        RequestError: ``bad_message``, ``unknown_op`` or ``unavailable``; it carries the request's id where
-            that could be read.
+        RequestError: ``bad_message``.
     """
-    request_id: RequestId = None
     try:
-        if isinstance(message, str):
-            message = message.encode()  # raises UnicodeError for a lone surrogate
-            read_envelope, decoders = _ENVELOPES[0], _JSON
-        else:
-            read_envelope, decoders = _ENVELOPES[1], _MSGPACK
-        envelope = read_envelope(message)
-        request_id = envelope.id
-        decode = decoders.get(envelope.op)
-        if decode is not None:
-            return decode(message)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RequestError("bad_message", _in_short(error), request_id) from None
-    if envelope.op in NOT_YET:
-        raise RequestError("unavailable", f"{envelope.op} is not available in this version of the hub", request_id)
-    raise RequestError("unknown_op", f"there is no op {envelope.op[:40]!r}", request_id)
+        envelope = _ENVELOPES[0](message.encode()) if isinstance(message, str) else _ENVELOPES[1](message)
+    except _UNREADABLE as error:
+        raise RequestError("bad_message", _in_short(error)) from None
+    if not isinstance(envelope.op, str):
+        raise RequestError("bad_message", "not a request: it has no op that is a text", envelope.id)
+    return envelope
+
+
+def read_request(message: str | bytes, envelope: Envelope) -> Request:
+    """Decode the whole of a message whose envelope was read.
+
+    Raises:
+        RequestError: ``bad_message``, ``unknown_op`` or ``unavailable``.
+    """
+    decode = (_JSON if isinstance(message, str) else _MSGPACK).get(envelope.op)
+    if decode is None:
+        if envelope.op in NOT_YET:
+            raise RequestError("unavailable", f"{envelope.op} is not available in this version", envelope.id)
+        raise RequestError("unknown_op", f"there is no op {envelope.op[:40]!r}", envelope.id)
+    try:
+        return decode(message.encode() if isinstance(message, str) else message)
+    except _UNREADABLE as error:
+        raise RequestError("bad_message", _in_short(error), envelope.id) from None
 
 
 def _in_short(error: Exception) -> str:

@@ -79,6 +79,9 @@ class _Parts(Collector):
         yield _counter("argus_rows_in", "Rows published.", hub.counts.rows_in)
         yield _counter("argus_batches_in", "Batches published.", hub.counts.batches_in)
         yield _counter("argus_rows_out", "Rows given to clients, each counted for each client.", hub.counts.rows_out)
+        yield _counter(
+            "argus_rows_conflated", "Rows replaced by newer ones, in mode latest.", hub.counts.rows_conflated
+        )
         yield _counter("argus_rows_evicted", "Rows that history let go.", history.evicted_rows)
         yield _counter("argus_clients_closed_slow", "Clients given up because they were too slow.", server.closed_slow)
         refused = CounterMetricFamily("argus_rows_refused", "Rows of the source kept out.", labels=["cause"])
@@ -86,8 +89,7 @@ class _Parts(Collector):
             refused.add_metric([cause], count)
         yield refused
         yield _gauge("argus_clients", "Clients connected.", server.clients)
-        subscriptions = sum(len(audience.names) * len(audience.members) for audience in audiences)
-        yield _gauge("argus_subscriptions", "Topic strings that clients are subscribed to.", subscriptions)
+        yield _gauge("argus_subscriptions", "Topic strings that clients are subscribed to.", hub.router.subscriptions)
         yield _gauge("argus_audiences", "Different sets of subscriptions.", len(audiences))
         yield _gauge("argus_topics", "Topics that have spoken.", sum(map(len, history.channels.values())))
         yield _gauge("argus_pending_bytes", "Encoded bytes that wait for clients.", server.pending_bytes)

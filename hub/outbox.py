@@ -7,13 +7,13 @@ again. Bytes that wait are bounded: past the limit the client is given up, never
 """
 
 import math
-import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from hub.counts import Counts
 from hub.history import Cursor, Loss, Run, Topic
-from hub.messages import Gap, Message, Slow
+from hub.messages import Gap, Message, Slow, SnapshotDone
 from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
 """Rows that a lagging client is given at once, so that no client's history holds up the others."""
 
 
+class Step(NamedTuple):
+    """What one step of a job gives: whole frames, how many rows are in them, and whether it was the last."""
+
+    frames: bytes
+    rows: int
+    done: bool
+
+
 class Job(Protocol):
     """Something that a client asked for and that is sent bit by bit."""
 
@@ -32,44 +40,64 @@ class Job(Protocol):
     def at(self) -> int:
         """Arrival number up to which the client has everything, as far as this job goes."""
 
-    def step(self, codec: Codec) -> tuple[bytes, bool]:
-        """Make the next frames (perhaps none); True when that was the last."""
+    def step(self, codec: Codec) -> Step:
+        """Make the next frames, perhaps none."""
 
     def drop(self, topics: Set[Topic]) -> None:
         """Leave these topics out from now on."""
 
 
-class SnapshotJob:
-    """The newest rows of some topics as of one moment.
+class RowsJob:
+    """Some rows at hand: a snapshot, or live rows that must not overtake what is still to be sent.
 
     Args:
         at: position of the client before it.
-        topics: whose newest rows to send.
-        done: message to send after the last row, None for none.
+        rows: encoded rows, each with its topic.
+        tells_end: whether ``snapshot_done`` follows the last row.
     """
 
-    def __init__(self, at: int, topics: Sequence[Topic], request_id: RequestId, done: Message | None) -> None:
+    def __init__(
+        self,
+        at: int,
+        origin: Origin,
+        rows: Iterable[tuple[Topic, bytes]],
+        request_id: RequestId = None,
+        *,
+        tells_end: bool = False,
+    ) -> None:
         self._at = at
-        self._rows = deque((topic, topic.newest) for topic in topics)
+        self._origin = origin
+        self._rows = deque(rows)
         self._request_id = request_id
-        self._done = done
+        self._tells_end = tells_end
+        self._count = 0
 
     @property
     def at(self) -> int:  # noqa: D102
         return self._at
 
-    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
-        by_channel: dict[str, list[bytes]] = {}
-        for _ in range(min(len(self._rows), ROWS_PER_STEP)):
+    def step(self, codec: Codec) -> Step:  # noqa: D102
+        runs: list[Run] = []
+        count = min(len(self._rows), ROWS_PER_STEP)
+        for _ in range(count):
             topic, row = self._rows.popleft()
-            by_channel.setdefault(topic.channel, []).append(row)
-        frames = [codec.data(channel, Origin.SNAPSHOT, rows, self._request_id) for channel, rows in by_channel.items()]
-        if not self._rows and self._done is not None:
-            frames.append(codec.message(self._done))
-        return b"".join(frames), not self._rows
+            if not runs or runs[-1].channel != topic.channel:
+                runs.append(Run(topic.channel, []))
+            runs[-1].rows.append(row)
+        self._count += count
+        frames = [codec.data(run.channel, self._origin, run.rows, self._request_id) for run in runs]
+        if not self._rows and self._tells_end:
+            frames.append(codec.message(SnapshotDone(id=self._request_id, count=self._count)))
+        return Step(b"".join(frames), count, not self._rows)
 
     def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
         self._rows = deque((topic, row) for topic, row in self._rows if topic not in topics)
+
+
+def snapshot(at: int, topics: Iterable[Topic], request_id: RequestId, *, tells_end: bool) -> RowsJob:
+    """The newest rows of some topics as of now. ``at`` is the position of the client before it."""
+    rows = [(topic, topic.newest) for topic in topics]
+    return RowsJob(at, Origin.SNAPSHOT, rows, request_id, tells_end=tells_end)
 
 
 class HistoryJob:
@@ -102,36 +130,16 @@ class HistoryJob:
     def at(self) -> int:  # noqa: D102
         return self._cursor.at
 
-    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
+    def step(self, codec: Codec) -> Step:  # noqa: D102
         runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)
         done = self._cursor.at >= self._up_to
         losses = self._cursor.take_losses() if runs or done else ()
-        return _frames(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id), done
+        frames = _frames(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id)
+        return Step(frames, sum(len(run.rows) for run in runs), done)
 
     def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
         self._topics -= topics
-
-
-class RowsJob:
-    """Live rows that must not overtake what is still to be sent.
-
-    Args:
-        at: position of the client before it.
-    """
-
-    def __init__(self, at: int, runs: Sequence[Run]) -> None:
-        self._at = at
-        self._runs = runs
-
-    @property
-    def at(self) -> int:  # noqa: D102
-        return self._at
-
-    def step(self, codec: Codec) -> tuple[bytes, bool]:  # noqa: D102
-        return b"".join(codec.data(run.channel, Origin.LIVE, run.rows) for run in self._runs), True
-
-    def drop(self, topics: Set[Topic]) -> None:
-        """Nothing: a row stays, its topic was observed when it came."""
+        self._cursor.forget(topics)
 
 
 class Outbox:
@@ -144,6 +152,7 @@ class Outbox:
             buffering, its owner keeps ``writable`` False.
         limit_bytes: bytes that may wait here.
         on_overflow: called once when more are waiting; nothing is sent after it.
+        counts: of the hub, where the client's rows are counted too.
     """
 
     def __init__(
@@ -153,6 +162,7 @@ class Outbox:
         write: Callable[[bytes], None],
         limit_bytes: int,
         on_overflow: Callable[[], None],
+        counts: Counts | None = None,
     ) -> None:
         self.codec = codec
         self.audience: Audience | None = None
@@ -160,6 +170,7 @@ class Outbox:
         self.writable = True
         self.queued_bytes = 0
         self.is_shut = False
+        self.counts = counts if counts is not None else Counts()
         self._epoch = epoch
         self._write = write
         self._limit_bytes = limit_bytes
@@ -177,14 +188,14 @@ class Outbox:
         return self._cursor is not None
 
     @property
-    def read_at(self) -> int:
-        """The arrival number up to which a lagging client has read the log; that of the newest row for a live one."""
-        return self._cursor.at if self._cursor is not None else sys.maxsize
+    def every(self) -> Set[Topic]:
+        """The topics that exist and that the client gets every row of."""
+        return self.audience.topics.keys() if self.audience is not None else frozenset[Topic]()
 
     @property
     def observed(self) -> Set[Topic]:
         """The topics that exist and that the client observes, in whichever mode."""
-        every = self.audience.topics if self.audience is not None else frozenset[Topic]()
+        every = self.every
         return every | self.conflater.intervals_s.keys() if self.conflater is not None else every
 
     @property
@@ -195,8 +206,7 @@ class Outbox:
     def at(self, delivered_at: int) -> int:
         """The arrival number up to which everything that the client observes was put in; may fall when a job begins."""
         places = [delivered_at] if self._cursor is None else [self._cursor.at]
-        if self._jobs:
-            places.append(self._jobs[0].at)
+        places += [job.at for job in self._jobs]
         if self.conflater is not None and self.conflater.at is not None:
             places.append(self.conflater.at)
         return min(places)
@@ -209,8 +219,7 @@ class Outbox:
             self._frames.append(frames)
             self.queued_bytes += len(frames)
             if self.queued_bytes > self._limit_bytes:
-                self.shut()
-                self._on_overflow()
+                self.fail()
             elif self.queued_bytes * 2 > self._limit_bytes and not self._warned:
                 self._warned = True
                 slow = Slow(pending_bytes=self.queued_bytes, limit_bytes=self._limit_bytes)
@@ -219,6 +228,11 @@ class Outbox:
     def send(self, message: Message) -> None:
         """Add a control message, in order."""
         self.put(self.codec.message(message))
+
+    def fail(self) -> None:
+        """Give the client up, as when too many bytes wait."""
+        self.shut()
+        self._on_overflow()
 
     def shut(self) -> None:
         """Take and send nothing any more."""
@@ -262,10 +276,19 @@ class Outbox:
             self._replays.remove(job)
         return bool(running)
 
+    def unread(self) -> list[Topic]:
+        """The topics of which a lagging client would get further rows as it reads on."""
+        if self._cursor is None:
+            return []
+        at, begins = self._cursor.at, self._begins
+        return [topic for topic in self.every if topic.at > at and topic.at >= begins.get(topic, 0)]
+
     def drop(self, topics: Set[Topic]) -> None:
         """Send no row of these topics that is not encoded yet."""
         for job in self._jobs:
             job.drop(topics)
+        if self._cursor is not None:
+            self._cursor.forget(topics)
 
     def pump(self, delivered_at: int, now_s: float) -> bool:
         """Send what waits, then one step of what else the client has to get.
@@ -305,6 +328,7 @@ class Outbox:
         """Send the conflated rows that are due, unless something waits already."""
         if self.conflater is not None and self.writable and not self.lagging and not self._frames:
             for run in self.conflater.take(now_s):
+                self.counts.rows_out += len(run.rows)
                 self.put(self.codec.data(run.channel, Origin.LIVE, run.rows))
 
     def _step_replay(self, now_s: float) -> None:
@@ -313,26 +337,28 @@ class Outbox:
             self._replays.rotate(-1)  # several take turns
             if job.due_s > now_s:
                 continue
-            frames, done = job.step(self.codec, now_s)
-            if done:
+            step = job.step(self.codec, now_s)
+            if step.done:
                 self._replays.remove(job)
-            if frames:
-                self.put(frames)
+            self._take(step)
             return
 
     def _go_on(self, cursor: Cursor, delivered_at: int) -> None:
         if self._jobs:
-            frames, done = self._jobs[0].step(self.codec)
-            if done:
+            step = self._jobs[0].step(self.codec)
+            if step.done:
                 self._jobs.popleft()
         else:
-            frames = self._catch_up(cursor, delivered_at)
-        if frames:
-            self.put(frames)
+            step = self._catch_up(cursor, delivered_at)
+        self._take(step)
 
-    def _catch_up(self, cursor: Cursor, delivered_at: int) -> bytes:
-        topics = self.audience.topics if self.audience is not None else set()
-        runs = cursor.read(delivered_at, topics, self._begins, ROWS_PER_STEP)
+    def _take(self, step: Step) -> None:
+        self.counts.rows_out += step.rows
+        if step.frames:
+            self.put(step.frames)
+
+    def _catch_up(self, cursor: Cursor, delivered_at: int) -> Step:
+        runs = cursor.read(delivered_at, self.every, self._begins, ROWS_PER_STEP)
         done = cursor.at >= delivered_at
         losses = cursor.take_losses() if runs or done else ()
         if done:
@@ -340,7 +366,8 @@ class Outbox:
             self._begins.clear()
             if self.audience is not None:
                 self.audience.live[self] = None
-        return _frames(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
+        frames = _frames(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
+        return Step(frames, sum(len(run.rows) for run in runs), done)
 
 
 def _frames(

@@ -17,7 +17,7 @@ from hub.wire import SUBPROTOCOLS, Origin
 
 _STATIC: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in ("page", "line", "prices", "texts")},
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
 _JSON: Final = "application/json"

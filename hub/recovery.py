@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hub.history import History, Loss, Topic
 from hub.messages import Gap
-from hub.outbox import HistoryJob, Job, SnapshotJob, gap
+from hub.outbox import HistoryJob, Job, gap, snapshot
 from hub.topics import Selector
 from hub.wire import RequestId
 
@@ -43,7 +43,9 @@ class Recovery:
     def since_time(self, topics: Iterable[Topic], time_ms: int) -> None:
         """Begin with the first row at or after an exchange time."""
         for topic in topics:
-            if topic.evicted_time_ms >= time_ms:  # which of the rows let go is no longer known: perhaps the first
+            if (
+                topic.evicted_at and topic.evicted_time_ms >= time_ms
+            ):  # which of the rows let go is no longer known: perhaps the first
                 self._lost(topic, 1, from_time_ms=time_ms)
             self._from(topic, topic.first_since(time_ms))
 
@@ -92,7 +94,7 @@ class Recovery:
         """What sends it: snapshot, then history. ``before_at`` is the position of the client before."""
         jobs: list[Job] = []
         if self._newest:
-            jobs.append(SnapshotJob(before_at, self._newest, self._request_id, None))
+            jobs.append(snapshot(before_at, self._newest, self._request_id, tells_end=False))
         if self._begins:
             cursor = self._history.cursor_after(min(self._begins.values()) - 1)
             topics = set(self._begins)

@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.history import Cursor, History, Loss, Segment, Topic
 from hub.messages import Gap, Replay, ReplayDone, RequestError, Seq
-from hub.outbox import ROWS_PER_STEP, gap
+from hub.outbox import ROWS_PER_STEP, Step, gap
 from hub.wire import Codec, Origin, RequestId
 
 US_PER_S: Final = 1_000_000
@@ -18,9 +18,11 @@ US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which rows are meant: times in epoch milliseconds of ``time``, ``begins`` and ``ends`` in arrival numbers."""
+    """Which rows are meant: times in epoch milliseconds of ``time``; ``begins``, by topic, and ``up_to`` are arrival
+    numbers."""
 
     topics: Set[Topic]
+    begins: Mapping[Topic, int]
     from_ms: int | None
     to_ms: int | None
     up_to: int
@@ -51,12 +53,14 @@ class ReplayJob:
         self._seen: dict[Topic, list[int]] = {}
         self._started: tuple[float, int] | None = None  # when the first row was sent, and its recv
 
-    def step(self, codec: Codec, now_s: float) -> tuple[bytes, bool]:
-        """Make the next frames (perhaps none); True when that was the last."""
+    def step(self, codec: Codec, now_s: float) -> Step:
+        """Make the next frames, perhaps none."""
         wanted = self._wanted
         frames = [codec.message(message) for message in self._lost]
         self._lost = []
         segment, places = self._cursor.look(wanted.up_to, wanted.topics, ROWS_PER_STEP)
+        at = segment.first_at
+        places = [i for i in places if at + i >= wanted.begins[segment.topics[i]]]
         if wanted.from_ms is not None or wanted.to_ms is not None:
             first = -1 if wanted.from_ms is None else wanted.from_ms
             last = float("inf") if wanted.to_ms is None else wanted.to_ms
@@ -77,7 +81,7 @@ class ReplayJob:
         frames += [codec.data(run.channel, Origin.REPLAY, run.rows, self.request_id) for run in segment.take(kept)]
         if done:
             frames.append(codec.message(self._done()))
-        return b"".join(frames), done
+        return Step(b"".join(frames), len(kept), done)
 
     def _due(self, segment: Segment, places: list[int], now_s: float) -> list[int]:
         """The rows whose turn has come; the cursor goes back to the first whose has not."""
@@ -110,13 +114,13 @@ def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: 
             raise RequestError("bad_message", "a replay by seq is of one topic")
         if (begin is not None and not isinstance(begin, Seq)) or (end is not None and not isinstance(end, Seq)):
             raise RequestError("bad_message", "from and to of a replay are both times, or both seq")
-    starts = []
+    begins = {}
     for topic in topics:
         first, last = topic.first_seq, topic.seq
         if isinstance(begin, Seq):
             first = begin.seq
         elif begin is not None:
-            first = 1 if topic.evicted_time_ms >= begin else topic.first_since(begin)
+            first = 1 if topic.evicted_at and topic.evicted_time_ms >= begin else topic.first_since(begin)
         else:
             first = 1
         if isinstance(end, Seq):
@@ -127,9 +131,10 @@ def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: 
             lost.append(gap(epoch, loss, request.id))
             first = topic.first_seq
         if first <= last:
-            starts.append(topic.at_of(first))
-    if not starts:
+            begins[topic] = topic.at_of(first)
+    if not begins:
         up_to = 0
-    cursor = history.cursor_after(min(starts, default=history.at + 1) - 1)
-    wanted = Range(set(topics), begin if isinstance(begin, int) else None, end if isinstance(end, int) else None, up_to)
+    cursor = history.cursor_after(min(begins.values(), default=history.at + 1) - 1)
+    from_ms, to_ms = (begin if isinstance(begin, int) else None), (end if isinstance(end, int) else None)
+    wanted = Range(begins.keys(), begins, from_ms, to_ms, up_to)
     return ReplayJob(epoch, cursor, wanted, lost, request.speed, request.id)

@@ -5,12 +5,12 @@ once. An audience stands in the list of observers of each of its topics, pattern
 up and matches nothing. A topic that speaks for the first time is matched against the patterns once.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.conflation import Conflater
-from hub.history import Run, Topic
+from hub.history import Topic
 from hub.topics import Selector, parse
 from hub.wire import Codec
 
@@ -33,7 +33,7 @@ class Audience:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.names: Names = frozenset()
-        self.topics: set[Topic] = set()
+        self.topics: dict[Topic, int] = {}  # each with the number of topic strings that cover it
         self.members: set[Outbox] = set()
         self.live: dict[Outbox, None] = {}  # in order of joining, so that a test can be repeated
         self.rows: list[bytes] = []
@@ -76,6 +76,12 @@ class Router:
         """All audiences that have a member."""
         return self._audiences.values()
 
+    @property
+    def subscriptions(self) -> int:
+        """How many topic strings clients are subscribed to, each counted for each client."""
+        every = sum(len(audience.names) * len(audience.members) for audience in self.audiences)
+        return every + sum(len(interest.conflaters) for interest in self._interested.values())
+
     def select(self, name: str) -> Selector:
         """Parse a topic string. Raises `hub.topics.TopicError`."""
         interest = self._interested.get(name)
@@ -90,8 +96,11 @@ class Router:
         matches = selector.matches
         return [topic for code, topic in topics.items() if matches(code)]
 
-    def move(self, outbox: "Outbox", names: Names) -> None:
-        """Make a client observe exactly these topic strings; all of them have been through `select`."""
+    def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
+        """Make a client observe every row of exactly these topic strings; all of them have been through `select`.
+
+        ``keep`` are those that `conflate` will take up next: for the source they were wanted all the time.
+        """
         old, codec = outbox.audience, outbox.codec
         if old is not None and old.names == names:
             return
@@ -99,11 +108,11 @@ class Router:
         if target is None and names and old is not None and len(old.members) == 1:
             del self._audiences[codec.name, old.names]
             self._audiences[codec.name, names] = old
-            self._change(old, names)
+            self._change(old, names, keep)
             return
         if target is None and names:
             target = self._audiences[codec.name, names] = Audience(codec)
-            self._change(target, names)
+            self._change(target, names, keep)
         if target is not None:
             target.members.add(outbox)
             if not outbox.lagging:
@@ -113,10 +122,10 @@ class Router:
             old.live.pop(outbox, None)
             if not old.members:
                 del self._audiences[codec.name, old.names]
-                self._change(old, frozenset())
+                self._change(old, frozenset(), keep)
         outbox.audience = target
 
-    def conflate(self, outbox: "Outbox", intervals_s: Mapping[str, float]) -> list[Run]:
+    def conflate(self, outbox: "Outbox", intervals_s: Mapping[str, float]) -> list[tuple[Topic, bytes]]:
         """Make a client have exactly these topic strings in mode latest; call it after every `move`.
 
         Topics that the client observes in mode every are left out. Where two strings cover a topic, the shorter
@@ -133,7 +142,7 @@ class Router:
         for name in conflater.names - intervals_s.keys():
             del self._interested[name].conflaters[conflater]
             self._lose_interest(name)
-        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
+        every = outbox.every
         covered: dict[Topic, float] = {}
         for name, interval_s in intervals_s.items():
             interest = self._interest_in(name)
@@ -155,27 +164,25 @@ class Router:
                 _observe(audience, topic)
         for interest in matching:  # now it is known who observes every row of it
             for conflater in interest.conflaters:
-                audience_of = conflater.outbox.audience
-                if audience_of is None or topic not in audience_of.topics:
+                if topic not in conflater.outbox.every:
                     conflater.add(topic, conflater.names[interest.selector.text])
 
-    def _change(self, audience: Audience, names: Names) -> None:
+    def _change(self, audience: Audience, names: Names, keep: Container[str]) -> None:
         added, dropped = names - audience.names, audience.names - names
         audience.names = names
         for name in added:
             self._interest_in(name).audiences[audience] = None
             for topic in self.matching(self._interested[name].selector):
                 _observe(audience, topic)
-        kept = [selector for name in names if (selector := self._interested[name].selector).exact is None]
         for name in dropped:
             interest = self._interested[name]
             for topic in self.matching(interest.selector):
-                if topic.name in names or any(s.channel == topic.channel and s.matches(topic.code) for s in kept):
-                    continue
-                audience.topics.discard(topic)
-                topic.audiences.pop(audience, None)
+                audience.topics[topic] -= 1
+                if not audience.topics[topic]:
+                    del audience.topics[topic], topic.audiences[audience]
             del interest.audiences[audience]
-            self._lose_interest(name)
+            if name not in keep:
+                self._lose_interest(name)
         self._tell_wants()
 
     def _tell_wants(self) -> None:
@@ -201,5 +208,5 @@ class Router:
 
 
 def _observe(audience: Audience, topic: Topic) -> None:
-    audience.topics.add(topic)
+    audience.topics[topic] = audience.topics.get(topic, 0) + 1
     topic.audiences[audience] = None

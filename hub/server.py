@@ -212,6 +212,7 @@ class HubServer:
             _writer(connection),
             settings.limits.pending_bytes,
             partial(self._give_up, connection),
+            self._hub.counts,
         )
         authorized = settings.token is not None and "Authorization" in connection.request.headers
         session = Session(

@@ -25,7 +25,6 @@ from hub.messages import (
     RequestError,
     Since,
     Snapshot,
-    SnapshotDone,
     Subscribe,
     Subscribed,
     TopicList,
@@ -33,14 +32,15 @@ from hub.messages import (
     Unsubscribe,
     Unsubscribed,
     Welcome,
+    read_envelope,
     read_request,
 )
-from hub.outbox import Job, Outbox, RowsJob, SnapshotJob
+from hub.outbox import Job, Outbox, RowsJob, snapshot
 from hub.recovery import Recovery
 from hub.replay import plan_replay
 from hub.schema import CHANNELS
 from hub.topics import Selector, TopicError
-from hub.wire import RequestId
+from hub.wire import Origin, RequestId
 
 PROTOCOL: Final = "argus.v1"
 DAY_MS: Final = 86_400_000
@@ -138,9 +138,11 @@ class Session:
             return
         request_id: RequestId = None
         try:
-            request = read_request(message)
-            request_id = request.id
-            self._carry_out(request, time_ms)
+            envelope = read_envelope(message)
+            request_id = envelope.id
+            if not self.authorized and envelope.op != "auth":
+                raise RequestError("unauthorized", "send the op auth with the token first")
+            self._carry_out(read_request(message, envelope), time_ms)
         except RequestError as error:
             self._refuse(error.code, str(error), request_id if error.request_id is None else error.request_id)
         except TopicError as error:
@@ -162,8 +164,6 @@ class Session:
     def _carry_out(self, request: Request, time_ms: int) -> None:
         if isinstance(request, Auth):
             self._authenticate(request)
-        elif not self.authorized:
-            raise RequestError("unauthorized", "send the op auth with the token first")
         elif isinstance(request, Subscribe):
             self._subscribe(request)
         elif isinstance(request, Unsubscribe):
@@ -240,20 +240,18 @@ class Session:
         """
         router, outbox = self._hub.router, self.outbox
         conflated = set(outbox.conflater.intervals_s) if outbox.conflater is not None else set()
-        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
-        unread = [topic for topic in every if topic.at > outbox.read_at]
+        unread = outbox.unread()
         at = outbox.at(self._hub.history.at)
-        router.move(outbox, frozenset(name for name, interval_ms in modes.items() if interval_ms is None))
         latest = {name: interval_ms / 1000 for name, interval_ms in modes.items() if interval_ms is not None}
+        router.move(outbox, frozenset(name for name in modes if name not in latest), keep=latest)
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
-        every = outbox.audience.topics if outbox.audience is not None else frozenset[Topic]()
         if outbox.conflater is not None:
             for topic in unread:  # the rows that it has not read are conflated to the newest
                 if topic in outbox.conflater.intervals_s:
                     outbox.conflater.put(topic, topic.newest, at)
-        jobs: list[Job] = [RowsJob(at, last)] if last else []
-        return [topic for topic in conflated if topic in every], jobs
+        jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
+        return [topic for topic in conflated if topic in outbox.every], jobs
 
     def _recover(self, request: Subscribe, fresh: Sequence[Topic], selectors: Sequence[Selector]) -> Recovery:
         """What the new topics of a subscribe begin with."""
@@ -302,8 +300,7 @@ class Session:
         topics = self._matching(self._select(dict.fromkeys(request.topics)))
         self._hub.flush()
         cut = self._hub.history.at
-        done = SnapshotDone(id=request.id, count=len(topics))
-        job = SnapshotJob(self.outbox.at(cut), topics, request.id, done)
+        job = snapshot(self.outbox.at(cut), topics, request.id, tells_end=True)
         self.outbox.begin(self._hub.history.cursor_after(cut), (), [job])
 
     def _list_topics(self, request: Topics) -> None:

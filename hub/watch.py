@@ -34,17 +34,17 @@ class Watch:
 
     def note(self, rows: Sequence[Row]) -> None:
         """Take notice of one batch of ticks."""
-        counts: dict[str, int] = {}
+        codes: dict[str, set[str]] = {}
         newest: dict[str, int] = {}
         for row in rows:
             code, time_ms = row[0], row[1]
             market = code[code.rfind(".") + 1 :]
-            counts[market] = counts.get(market, 0) + 1
+            codes.setdefault(market, set()).add(code)
             if time_ms > newest.get(market, 0):
                 newest[market] = time_ms
         now_ms = self._now_ms()
         for market, time_ms in newest.items():
-            self._health.note(market, counts[market], time_ms, now_ms)
+            self._health.note(market, len(codes[market]), time_ms, now_ms)
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""

@@ -77,11 +77,21 @@ class Codec(Protocol):
     def message(self, message: object) -> bytes:
         """Frame a control message (a struct of `hub.messages`)."""
 
-    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:
-        """Frame rows of one channel, as one frame or, above `MAX_ROWS_PER_MESSAGE`, several back to back."""
+    def data(
+        self,
+        channel: str,
+        origin: Origin,
+        rows: Sequence[bytes],
+        request_id: RequestId = None,
+        encoded: dict[bytes, bytes] | None = None,
+    ) -> bytes:
+        """Frame rows of one channel, as one frame or, above `MAX_ROWS_PER_MESSAGE`, several back to back.
 
-    def forget_rows(self) -> None:
-        """Drop what was remembered of rows while one turn's frames were made."""
+        Args:
+            rows: packed by `pack_row`.
+            encoded: rows of this channel in this encoding by packed row, for a caller that frames the same rows for
+                several audiences; filled as needed.
+        """
 
 
 class MsgpackCodec:
@@ -96,17 +106,21 @@ class MsgpackCodec:
     def message(self, message: object) -> bytes:  # noqa: D102
         return frame(_BINARY, msgspec.msgpack.encode(message))
 
-    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:  # noqa: D102
+    def data(  # noqa: D102
+        self,
+        channel: str,
+        origin: Origin,
+        rows: Sequence[bytes],
+        request_id: RequestId = None,
+        encoded: dict[bytes, bytes] | None = None,
+    ) -> bytes:
         count = len(rows)
         if count > MAX_ROWS_PER_MESSAGE:
-            return _in_parts(self, channel, origin, rows, request_id)
+            return b"".join(self.data(channel, origin, part, request_id) for part in _parts(rows))
         array = struct.pack("!B", 0x90 | count) if count < 16 else struct.pack("!BH", 0xDC, count)
         if request_id is None:
             return frame(_BINARY, b"".join((b"\x93", self._heads[channel, origin], array, *rows)))
         return frame(_BINARY, b"".join((b"\x94", self._heads[channel, origin], array, *rows, _pack(request_id))))
-
-    def forget_rows(self) -> None:
-        """Nothing is remembered: rows are spliced as they are."""
 
 
 class JsonCodec:
@@ -121,30 +135,39 @@ class JsonCodec:
             for c in CHANNELS
             for o in Origin
         }
-        self._rows: dict[bytes, bytes] = {}
 
     def message(self, message: object) -> bytes:  # noqa: D102
         return frame(_TEXT, msgspec.json.encode(message))
 
-    def data(self, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId = None) -> bytes:  # noqa: D102
+    def data(  # noqa: D102
+        self,
+        channel: str,
+        origin: Origin,
+        rows: Sequence[bytes],
+        request_id: RequestId = None,
+        encoded: dict[bytes, bytes] | None = None,
+    ) -> bytes:
         if len(rows) > MAX_ROWS_PER_MESSAGE:
-            return _in_parts(self, channel, origin, rows, request_id)
+            return b"".join(self.data(channel, origin, part, request_id, encoded) for part in _parts(rows))
         names = CHANNELS[channel].names
-        body = b",".join([self._rows.get(row) or self._transcode(names, row) for row in rows])
+        texts = {} if encoded is None else encoded
+        for row in rows:
+            if row not in texts:
+                values = dict(zip(names, _unpack_row(row), strict=True))
+                texts[row] = orjson.dumps(values, default=_text_of, option=orjson.OPT_NON_STR_KEYS)
+        body = b",".join([texts[row] for row in rows])
         own = b"" if request_id is None else b'"id":%s,' % orjson.dumps(request_id)
         return frame(_TEXT, b'%s%s"rows":[%s]}' % (self._heads[channel, origin], own, body))
 
-    def forget_rows(self) -> None:  # noqa: D102
-        self._rows.clear()
 
-    def _transcode(self, names: Sequence[str], row: bytes) -> bytes:
-        text = self._rows[row] = orjson.dumps(dict(zip(names, _unpack_row(row), strict=True)))
-        return text
+def _parts(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(rows), MAX_ROWS_PER_MESSAGE):
+        yield rows[start : start + MAX_ROWS_PER_MESSAGE]
 
 
-def _in_parts(codec: Codec, channel: str, origin: Origin, rows: Sequence[bytes], request_id: RequestId) -> bytes:
-    starts = range(0, len(rows), MAX_ROWS_PER_MESSAGE)
-    return b"".join(codec.data(channel, origin, rows[i : i + MAX_ROWS_PER_MESSAGE], request_id) for i in starts)
+def _text_of(value: object) -> str:
+    """What JSON has no form for, so that one odd row never keeps the others from a client."""
+    return str(value)
 
 
 CODECS: Final[Mapping[str, Codec]] = {codec.subprotocol: codec for codec in (MsgpackCodec(), JsonCodec())}

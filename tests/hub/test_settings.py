@@ -94,7 +94,12 @@ def test_a_token_file_gives_the_token_without_its_line_break(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00", "holds no text"), (b"two words", "should be visible ASCII")],
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe\x00", "holds no text"),
+        (b"two words", "should be visible ASCII"),
+    ],
 )
 def test_a_token_file_without_a_usable_token_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     file = tmp_path / "token"

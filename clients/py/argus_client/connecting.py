@@ -1,0 +1,78 @@
+"""`connect`: the way in.
+
+It can be awaited (``hub = await connect(url)``) or used as a context manager (``async with connect(url) as hub``).
+"""
+
+import ssl as tls
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Final
+
+from argus_client.codec import Encoding
+from argus_client.hub import Hub
+from argus_client.link import Link, Target
+from argus_client.messages import Draining, Gap, Heartbeat, Slow
+from argus_client.session import Callbacks
+
+QUEUE_ROWS: Final = 10_000
+"""Bound of each subscription's queue: two whole-market batches of ticks, about 12 MB."""
+OPEN_TIMEOUT_S: Final = 10.0
+
+
+class Connecting:
+    """A connection that is about to be opened; see `connect`."""
+
+    def __init__(self, target: Target, callbacks: Callbacks, queue_rows: int) -> None:
+        self._target = target
+        self._callbacks = callbacks
+        self._queue_rows = queue_rows
+        self._hub: Hub | None = None
+
+    def __await__(self) -> Generator[object, None, Hub]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Hub:
+        self._hub = await self._open()
+        return self._hub
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._hub is not None:
+            await self._hub.__aexit__(kind, error, traceback)
+
+    async def _open(self) -> Hub:
+        return Hub(await Link.open(self._target), self._callbacks, self._queue_rows)
+
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    encoding: Encoding = "msgpack",
+    queue_rows: int = QUEUE_ROWS,
+    open_timeout_s: float = OPEN_TIMEOUT_S,
+    ssl: tls.SSLContext | None = None,
+    proxy: str | None = None,
+    on_gap: Callable[[Gap], object] | None = None,
+    on_slow: Callable[[Slow], object] | None = None,
+    on_heartbeat: Callable[[Heartbeat], object] | None = None,
+    on_draining: Callable[[Draining], object] | None = None,
+) -> Connecting:
+    """Connect to a hub, such as ``ws://127.0.0.1:8765/ws``.
+
+    ``token`` travels in the ``Authorization`` header of the handshake, never in the URL. ``queue_rows`` bounds what
+    each subscription holds of rows that have arrived and were not read; when one is full, reading from the socket
+    pauses. ``open_timeout_s`` covers everything up to the hub's welcome. ``ssl`` is for ``wss://`` with
+    certificates of one's own; ``proxy`` is the URL of a proxy, and those of the environment are not used, because
+    a hub is usually near. The callbacks are plain functions that are called as soon as the message arrives, before
+    rows that wait in queues; they must not block.
+
+    Raises:
+        ValueError: an argument can't be meant (at once).
+        ConnectError: the connection could not be opened (when awaited or entered).
+    """
+    if queue_rows < 1:
+        raise ValueError("queue_rows must be at least 1")
+    target = Target(url, token, encoding, open_timeout_s, ssl, proxy)
+    return Connecting(target, Callbacks(on_gap, on_slow, on_heartbeat, on_draining), queue_rows)

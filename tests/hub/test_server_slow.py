@@ -1,0 +1,295 @@
+"""Clients that don't keep up: what waits for them is bounded and counted, and nobody else notices."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+import hub.server
+from hub.server import HubServer
+from tests.e2e.support.plain_client import Encoding, PlainClient, plain_client
+from tests.hub.support.served_hub import (
+    BIG,
+    BOTH_ENCODINGS,
+    BOTH_LOOPS,
+    MANY,
+    PING,
+    RawClient,
+    ServedHub,
+    lazy_client,
+    raw_client,
+    seqs_of,
+    served_hub,
+    settings,
+    until,
+)
+
+LIMIT = 8_000_000
+MORE_THAN_A_NETWORK_HOLDS = 12_000_000
+STEP = 250
+"""Big rows of one turn: a million bytes."""
+
+
+async def publish_until(served: ServedHub, witness: PlainClient, happened: Callable[[], object]) -> int:
+    """Publish big rows while a witness reads along, until something has happened. Returns how many."""
+    newest = 0
+    while not happened():
+        assert newest < 100_000, "what was waited for never happened"
+        served.publish_big(*range(newest + 1, newest + STEP + 1))
+        assert seqs_of(await witness.data(STEP)) == list(range(newest + 1, newest + STEP + 1))
+        newest += STEP
+    return newest
+
+
+async def read_all(client: PlainClient) -> list[Any]:
+    """Everything up to the end of the connection."""
+    messages = []
+    with suppress(ConnectionClosed):
+        while True:
+            messages.append(await client.receive())
+    return messages
+
+
+async def subscribe(*clients: PlainClient) -> None:
+    for client in clients:
+        await client.request("subscribed", "subscribe", id=1, topics=["tick:*"], since="none")
+
+
+@BOTH_LOOPS
+@BOTH_ENCODINGS
+async def test_what_a_client_does_not_read_waits_is_counted_and_arrives_complete(encoding: Encoding) -> None:
+    async with (
+        served_hub(settings(pending_bytes=LIMIT)) as served,
+        lazy_client(served, encoding) as lazy,
+        plain_client(served.url, encoding) as witness,
+    ):
+        await subscribe(lazy, witness)
+        assert served.server.pending_bytes == 0
+        newest = await publish_until(served, witness, lambda: served.server.pending_bytes > LIMIT // 4)
+        before = served.server.pending_bytes
+        served.publish_big(newest + 1)
+        await witness.data(1)
+        assert BIG.__sizeof__() // 2 < served.server.pending_bytes - before < 2 * len(BIG)
+        assert seqs_of(await lazy.data(newest + 1)) == list(range(1, newest + 2))
+        await until(lambda: served.server.pending_bytes == 0)
+        assert served.server.closed_slow == 0
+        served.publish(newest + 2)
+        assert seqs_of(await lazy.data(1)) == [newest + 2]
+
+
+@BOTH_LOOPS
+@BOTH_ENCODINGS
+async def test_slow_passes_what_waits_and_comes_once_until_all_is_read(encoding: Encoding) -> None:
+    def is_slow(message: Any) -> bool:
+        return isinstance(message, dict) and message["type"] == "slow"
+
+    async with (
+        served_hub(settings(pending_bytes=LIMIT)) as served,
+        lazy_client(served, encoding) as lazy,
+        plain_client(served.url, encoding) as witness,
+    ):
+        await subscribe(lazy, witness)
+        newest = 0
+        for _ in range(2):
+            begun, newest = newest, newest + await publish_until_warned(served, witness, newest)
+            before = await lazy.until(is_slow)
+            slow = before[-1]
+            assert isinstance(slow, dict)
+            assert slow["limit_bytes"] == LIMIT
+            assert LIMIT // 2 < slow["pending_bytes"] <= LIMIT
+            waited = newest - (seqs_of(before) or [begun])[-1]
+            assert waited * len(BIG) > LIMIT // 2, "the warning did not pass what waits"
+            after = []
+            while newest not in seqs_of(after[-1:]):
+                after.append(await lazy.receive())
+            assert seqs_of([*before, *after]) == list(range(begun + 1, newest + 1))
+            assert not any(map(is_slow, after))
+            await until(lambda: served.server.pending_bytes == 0)
+
+
+async def publish_until_warned(served: ServedHub, witness: PlainClient, newest: int) -> int:
+    """Publish until three quarters of the budget of the other client are used. Returns how many rows."""
+    begun = newest
+    while served.server.pending_bytes < LIMIT * 3 // 4:
+        served.publish_big(*range(newest + 1, newest + STEP + 1))
+        await witness.data(STEP)
+        newest += STEP
+    return newest - begun
+
+
+@BOTH_LOOPS
+@BOTH_ENCODINGS
+async def test_above_the_limit_a_client_is_closed_with_4408_and_the_others_get_every_row(encoding: Encoding) -> None:
+    async with (
+        served_hub(settings(pending_bytes=LIMIT)) as served,
+        lazy_client(served, encoding) as lazy,
+        plain_client(served.url, encoding) as witness,
+    ):
+        await subscribe(lazy, witness)
+        newest = await publish_until(served, witness, lambda: served.server.closed_slow)
+        messages = await read_all(lazy)
+        assert lazy.socket.close_code == 4408
+        seqs = seqs_of(messages)
+        assert seqs == list(range(1, len(seqs) + 1)), "what was sent before the close is whole and in order"
+        assert newest > len(seqs) > 0
+        await until(lambda: served.server.clients == 1)
+        assert served.server.pending_bytes == 0
+        assert served.server.closed_slow == 1
+        served.publish(newest + 1)
+        assert seqs_of(await witness.data(1)) == [newest + 1]
+
+
+@BOTH_LOOPS
+async def test_a_client_that_never_reads_again_is_aborted_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The close frame waits behind what the client doesn't read: only cutting the line ends this."""
+    monkeypatch.setattr(hub.server, "CLOSE_TIMEOUT_S", 0.1)
+    async with (
+        served_hub(settings(pending_bytes=LIMIT)) as served,
+        raw_client(served) as deaf,
+        plain_client(served.url, "msgpack") as witness,
+    ):
+        await deaf.subscribe("tick:*", since="none")
+        await until(lambda: list(served.hub.router.audiences))
+        await subscribe(witness)
+        await publish_until(served, witness, lambda: served.server.closed_slow)
+        await until(lambda: served.server.clients == 1)  # until then it holds its place and its bytes
+        assert served.server.pending_bytes == 0
+
+
+@BOTH_LOOPS
+async def test_a_client_whose_socket_takes_nothing_is_closed_although_few_bytes_wait() -> None:
+    async with (
+        served_hub(settings(stall_s=0.2)) as served,
+        lazy_client(served) as lazy,
+        plain_client(served.url, "msgpack") as witness,
+    ):
+        await subscribe(lazy, witness)
+        await publish_until(served, witness, lambda: served.server.pending_bytes > MORE_THAN_A_NETWORK_HOLDS)
+        await until(lambda: served.server.closed_slow)
+        await read_all(lazy)
+        assert lazy.socket.close_code == 4408
+        await witness.request("pong", "ping", id=2)
+
+
+@BOTH_LOOPS
+async def test_a_lagging_client_whose_socket_takes_nothing_is_closed() -> None:
+    async with served_hub(settings(stall_s=0.2)) as served, lazy_client(served) as lazy:
+        served.publish_big(*range(1, MANY))
+        await lazy.send("subscribe", id=1, topics=["tick:*"], since={"time": 0})
+        await until(lambda: served.server.closed_slow)
+        assert served.server.pending_bytes < LIMIT, "its history is not encoded before the socket takes it"
+        seqs = seqs_of(await read_all(lazy))
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert lazy.socket.close_code == 4408
+
+
+async def test_a_client_that_only_sends_pings_and_reads_nothing_is_closed() -> None:
+    """Every ping is answered behind what waits: that a client talks is no sign that its socket takes anything."""
+
+    async def chatter(deaf: RawClient) -> None:
+        with suppress(OSError):
+            while True:
+                await deaf.send(PING, b"x" * 100)
+                await asyncio.sleep(0.01)
+
+    async with (
+        served_hub(settings(stall_s=0.2)) as served,
+        raw_client(served) as deaf,
+        plain_client(served.url, "msgpack") as witness,
+    ):
+        await deaf.subscribe("tick:*", since="none")
+        await until(lambda: list(served.hub.router.audiences))
+        await subscribe(witness)
+        await publish_until(served, witness, lambda: served.server.pending_bytes > MORE_THAN_A_NETWORK_HOLDS)
+        talking = asyncio.create_task(chatter(deaf))
+        try:
+            await until(lambda: served.server.closed_slow)
+        finally:
+            talking.cancel()
+
+
+@dataclass(eq=False)
+class Held:
+    """A connection without a socket: what its transport holds at each look is told in advance."""
+
+    name: str
+    held_bytes: list[int]
+    outbox: Any
+    unmoved_bytes = -1
+    unmoved_since_s = 0.0
+
+    @property
+    def transport(self) -> Any:
+        return SimpleNamespace(get_write_buffer_size=self._look)
+
+    def _look(self) -> int:
+        return self.held_bytes.pop(0) if self.held_bytes[1:] else self.held_bytes[0]
+
+
+class Stalled:
+    """A server that looks at connections without sockets, at a time without a clock."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, stall_s: float) -> None:
+        self.now_s = 100.0
+        self.given_up: list[tuple[float, str]] = []
+        unused: Any = None
+        self.server = HubServer(unused, unused, settings(stall_s=stall_s), unused, unused)
+        patch.setattr(asyncio, "sleep", self._sleep)
+        patch.setattr(asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: self.now_s))
+        patch.setattr(self.server, "_close", self._close)
+
+    def add(self, name: str, *held_bytes: int, writable: bool = False) -> Held:
+        """Add a connection whose transport holds so much at each look, the last of them from then on."""
+        connection: Any = Held(name, list(held_bytes), SimpleNamespace(writable=writable))
+        self.server._connections[connection] = None
+        return connection
+
+    def run(self, looks: int) -> None:
+        """Look so many times."""
+        self.left = looks
+        watching = self.server._watch_stalled()
+        with suppress(StopIteration, asyncio.CancelledError):
+            watching.send(None)
+
+    async def _sleep(self, delay_s: float) -> None:
+        if self.left == 0:
+            raise asyncio.CancelledError
+        self.left -= 1
+        self.now_s += delay_s
+
+    def _close(self, connection: Any, code: int, _: str) -> None:
+        assert code == 4408
+        connection.outbox.writable = True
+        self.given_up.append((self.now_s - 100.0, connection.name))
+
+
+@pytest.fixture
+def stalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalled]:
+    with monkeypatch.context() as patch:
+        yield Stalled(patch, 2.0)
+
+
+def test_a_stall_is_over_when_the_socket_took_something(stalled: Stalled) -> None:
+    stalled.add("slow but moving", 900, 900, 900, 800, 800, 800, 700, 700, 700, 600, 600, 600, 500)
+    stalled.add("stuck", 900)
+    stalled.add("fast", 0, writable=True)
+    stalled.run(12)
+    assert stalled.given_up == [(2.5, "stuck")]
+    assert stalled.server.closed_slow == 1
+
+
+def test_what_is_added_behind_what_waits_is_no_progress(stalled: Stalled) -> None:
+    stalled.add("answers pings only", *range(900, 9000, 102))
+    stalled.run(20)
+    assert [name for _, name in stalled.given_up] == ["answers pings only"]
+
+
+def test_a_connection_without_a_session_yet_is_passed_over(stalled: Stalled) -> None:
+    stalled.add("in its handshake", 900).outbox = None
+    stalled.run(12)
+    assert stalled.given_up == []

@@ -1,0 +1,194 @@
+"""What the watch publishes on the status channel, tells in heartbeats, and holds against readiness."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from hub.calendar import Calendar
+from hub.health import Health
+from hub.watch import CALENDAR_WARNING_DAYS, Watch
+from tests.hub.support.core import Client, make_hub, tick
+
+TEN_MS = 1_788_228_000_000
+"""2026-09-01 10:00:00 in Shanghai: a Tuesday, continuous trading."""
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+
+class Watched:
+    """A watch with a clock that a test sets, and a client that reads the status channel."""
+
+    def __init__(self) -> None:
+        self.now_ms = TEN_MS
+        calendar = Calendar()
+        self.hub = make_hub()
+        self.watch = Watch(self.hub, Health(calendar), calendar, lambda: self.now_ms)
+        self._client = Client(self.hub)
+        self._client.ask("subscribe", topics=["status:*"], since="none")
+        self._client.messages()
+
+    def note(self, market: str, instruments: int = 100, age_ms: int = 0) -> None:
+        """A batch of ticks of one market, all of one time."""
+        self.watch.note([tick(f"{number}.{market}", self.now_ms - age_ms) for number in range(instruments)])
+
+    def look(self, after_ms: int = 0) -> list[dict[str, Any]]:
+        """Look some time later; the status rows that were published since the last call."""
+        self.now_ms += after_ms
+        self.watch.look(self.now_ms * 1000)
+        return self.rows()
+
+    def rows(self) -> list[dict[str, Any]]:
+        self.hub.flush()
+        return [row for message in self._client.messages() for row in message["rows"]]
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+def test_a_market_is_published_when_it_first_speaks_with_state_phase_and_age(watched: Watched) -> None:
+    assert watched.look() == []
+    watched.note("SH", age_ms=1_500)
+    (row,) = watched.look()
+    assert row == {
+        "code": "SH",
+        "seq": 1,
+        "time": TEN_MS,
+        "recv": TEN_MS * 1000,
+        "state": "live",
+        "phase": "continuous",
+        "age_ms": 1_500,
+        "detail": None,
+    }
+
+
+def test_a_market_is_published_again_only_when_its_state_or_phase_changes(watched: Watched) -> None:
+    watched.note("SH")
+    assert len(watched.look()) == 1
+    for _ in range(3):
+        watched.note("SH")
+        assert watched.look(3_000) == []
+    assert [(row["state"], row["phase"]) for row in watched.look(HOUR_MS)] == [("stale", "continuous")]
+    assert watched.look(1_000) == []
+    watched.note("SH")
+    assert [(row["state"], row["phase"]) for row in watched.look()] == [("live", "continuous")]
+    assert [(row["state"], row["phase"]) for row in watched.look(HOUR_MS)] == [("quiet", "lunch")]
+    assert [(row["state"], row["phase"]) for row in watched.look(12 * HOUR_MS)] == [("closed", "closed")]
+
+
+def test_markets_that_change_together_travel_in_one_batch_and_the_others_not_at_all(watched: Watched) -> None:
+    for market in ("SH", "SZ", "BJ"):
+        watched.note(market)
+    assert [row["code"] for row in watched.look()] == ["SH", "SZ", "BJ"]
+    assert watched.hub.counts.batches_in == 1
+    watched.now_ms += HOUR_MS
+    watched.note("BJ")
+    assert [(row["code"], row["state"]) for row in watched.look()] == [("SH", "stale"), ("SZ", "stale")]
+
+
+def test_the_newest_row_of_each_market_in_a_batch_counts(watched: Watched) -> None:
+    rows = [tick("1.SH", TEN_MS - 9_000), tick("2.SZ", TEN_MS - 1_000), tick("3.SH", TEN_MS - 2_000), tick("4.SH", 0)]
+    watched.watch.note(rows)
+    assert {row["code"]: row["age_ms"] for row in watched.look()} == {"SH": 2_000, "SZ": 1_000}
+
+
+def test_rows_without_a_time_are_no_data(watched: Watched) -> None:
+    watched.watch.note([tick("1.SH", 0)])
+    assert watched.look() == []
+
+
+def test_many_rows_of_one_instrument_do_not_make_a_busy_market(watched: Watched) -> None:
+    """One quiet stock may be silent for minutes, however many of its rows came in one batch."""
+    watched.watch.note([tick("600000.SH", TEN_MS + number) for number in range(60)])
+    assert [row["state"] for row in watched.look(2 * MINUTE_MS)] == ["quiet"]
+
+
+def test_a_market_that_grows_stale_is_logged_with_its_age(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.note("SH")
+    watched.look()
+    assert caplog.messages == []
+    watched.look(90_000)
+    assert caplog.messages == ["SH is stale: newest data is 90000 ms old"]
+    watched.look(1_000)
+    assert len(caplog.messages) == 1
+
+
+def test_the_state_of_the_source_is_published_each_time_with_the_reason(watched: Watched) -> None:
+    watched.watch.report_source("away", "the terminal is closed", 17)
+    (row,) = watched.rows()
+    assert row == {
+        "code": "source.test",
+        "seq": 1,
+        "time": TEN_MS,
+        "recv": 17,
+        "state": "away",
+        "phase": None,
+        "age_ms": None,
+        "detail": "the terminal is closed",
+    }
+    watched.watch.report_source("connected", "", 18)
+    (row,) = watched.rows()
+    assert (row["state"], row["detail"], row["seq"]) == ("connected", None, 2)
+    assert (watched.watch.source_state, watched.watch.source_reason) == ("connected", "")
+
+
+def test_heartbeats_tell_phase_state_and_age_of_each_market_as_of_the_last_look(watched: Watched) -> None:
+    assert watched.watch.heartbeat() == {}
+    watched.note("SH")
+    watched.look(2_000)
+    watched.now_ms += HOUR_MS
+    told = watched.watch.heartbeat()
+    assert json.loads(json.dumps(told)) == {"SH": {"phase": "continuous", "state": "live", "age_ms": 2_000}}
+
+
+def test_before_the_source_has_reported_the_hub_is_not_ready(watched: Watched) -> None:
+    assert watched.watch.reasons_not_ready() == ["the source test is away: not started yet"]
+
+
+@pytest.mark.parametrize("state", ["connected", "degraded"])
+def test_with_a_source_and_fresh_data_the_hub_is_ready(watched: Watched, state: str) -> None:
+    watched.watch.report_source(state, "", 1)
+    watched.note("SH")
+    assert watched.watch.reasons_not_ready() == []
+
+
+def test_stale_markets_and_a_source_that_is_away_are_reasons_of_this_moment(watched: Watched) -> None:
+    watched.watch.report_source("connected", "", 1)
+    watched.note("SH")
+    watched.note("SZ")
+    watched.now_ms += 30 * MINUTE_MS
+    watched.note("SZ")
+    (reason,) = watched.watch.reasons_not_ready()
+    assert reason.startswith("SH is stale")
+    watched.watch.report_source("away", "the terminal is closed", 1)
+    assert watched.watch.reasons_not_ready()[1:] == ["the source test is away: the terminal is closed"]
+
+
+def test_outside_trading_hours_silence_is_no_reason(watched: Watched) -> None:
+    watched.watch.report_source("connected", "", 1)
+    watched.note("SH")
+    watched.now_ms += 9 * HOUR_MS
+    assert watched.watch.reasons_not_ready() == []
+
+
+def test_the_end_of_the_calendar_is_warned_of_once_a_day(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [CALENDAR_WARNING_DAYS]
+    monkeypatch.setattr(Calendar, "days_left", lambda *_: left[0])
+    watched = Watched()
+    watched.look()
+    assert caplog.records == []
+    left[0] -= 1
+    for _ in range(5):
+        watched.look(1_000)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "29 days after 2026-09-01" in caplog.messages[0]
+    left[0] -= 1
+    watched.look(24 * HOUR_MS)
+    watched.look(1_000)
+    assert len(caplog.messages) == 2
+    assert "28 days after 2026-09-02" in caplog.messages[1]
