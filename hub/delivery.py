@@ -50,6 +50,12 @@ class Delivery:
             self._queued.add(outbox)
             self._lagging.append(outbox)
 
+    def forget(self, outbox: Outbox) -> None:
+        """A client is gone: keep nothing of it."""
+        timer = self._timers.pop(outbox, None)
+        if timer is not None:
+            timer.cancel()
+
     def _flush(self) -> None:
         self._flush_due = False
         self._hub.flush()

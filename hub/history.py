@@ -177,12 +177,13 @@ class Segment:
 class Cursor:
     """A reader's place in the log. Cheap to make and to keep; holds no row."""
 
-    __slots__ = ("_offset", "_segment", "losses")
+    __slots__ = ("_due", "_offset", "_segment", "losses")
 
     def __init__(self, segment: Segment, offset: int) -> None:
         self._segment = segment
         self._offset = offset
         self.losses: dict[Topic, Loss] = {}
+        self._due: list[Topic] = []
 
     @property
     def at(self) -> int:
@@ -224,18 +225,22 @@ class Cursor:
     def without_losses(self, segment: Segment, places: list[int]) -> list[int]:
         """Leave out the rows that were let go, and add them to ``losses``."""
         rows = segment.rows
-        return self._note_losses(segment, places) if None in [rows[i] for i in places] else places
+        if None in [rows[i] for i in places]:
+            places = self._note_losses(segment, places)
+        if self.losses:
+            self._due += {segment.topics[i] for i in places} & self.losses.keys()
+        return places
 
     def forget(self, topics: Set[Topic]) -> None:
         """Drop what was lost of topics that nobody waits for any more."""
         for topic in topics & self.losses.keys():
             del self.losses[topic]
 
-    def take_losses(self) -> list[Loss]:
-        """What was lost since the last call, a loss for each topic."""
-        losses = list(self.losses.values())
-        self.losses.clear()
-        return losses
+    def take_losses(self, *, at_end: bool) -> list[Loss]:
+        """What was lost of the topics that have a row in the last step, or ``at_end`` of all: a loss for each topic."""
+        topics = list(self.losses) if at_end else [topic for topic in self._due if topic in self.losses]
+        self._due.clear()
+        return [self.losses.pop(topic) for topic in topics]
 
     def _note_losses(self, segment: Segment, places: list[int]) -> list[int]:
         kept = []

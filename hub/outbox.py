@@ -96,6 +96,8 @@ class RowsJob:
 
 def snapshot(at: int, topics: Iterable[Topic], request_id: RequestId, *, tells_end: bool) -> RowsJob:
     """The newest rows of some topics as of now. ``at`` is the position of the client before it."""
+    topics = list(topics)
+    at = min(at, *(topic.at - 1 for topic in topics)) if topics else at  # these rows are still to be sent
     rows = [(topic, topic.newest) for topic in topics]
     return RowsJob(at, Origin.SNAPSHOT, rows, request_id, tells_end=tells_end)
 
@@ -133,7 +135,7 @@ class HistoryJob:
     def step(self, codec: Codec) -> Step:  # noqa: D102
         runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)
         done = self._cursor.at >= self._up_to
-        losses = self._cursor.take_losses() if runs or done else ()
+        losses = self._cursor.take_losses(at_end=done)
         frames = _frames(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id)
         return Step(frames, sum(len(run.rows) for run in runs), done)
 
@@ -360,7 +362,7 @@ class Outbox:
     def _catch_up(self, cursor: Cursor, delivered_at: int) -> Step:
         runs = cursor.read(delivered_at, self.every, self._begins, ROWS_PER_STEP)
         done = cursor.at >= delivered_at
-        losses = cursor.take_losses() if runs or done else ()
+        losses = cursor.take_losses(at_end=done)
         if done:
             self._cursor = None
             self._begins.clear()

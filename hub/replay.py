@@ -70,10 +70,9 @@ class ReplayJob:
             places = self._due(segment, places, now_s)
         kept = self._cursor.without_losses(segment, places)
         done = self._cursor.at >= wanted.up_to
-        if kept or done:
-            losses = self._cursor.take_losses()
-            self._complete = self._complete and not losses
-            frames += [codec.message(gap(self._epoch, loss, self.request_id)) for loss in losses]
+        losses = self._cursor.take_losses(at_end=done)
+        self._complete = self._complete and not losses
+        frames += [codec.message(gap(self._epoch, loss, self.request_id)) for loss in losses]
         for i in kept:
             seq = segment.seqs[i]
             self._seen.setdefault(segment.topics[i], [seq, seq])[1] = seq

@@ -13,9 +13,11 @@ from functools import partial
 from http import HTTPStatus
 from time import time
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+from weakref import WeakSet
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers, MultipleValuesError
 from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -37,6 +39,8 @@ CLOSE_TIMEOUT_S: Final = 5.0
 WRITE_HIGH_BYTES: Final = 256 * 1024
 WRITE_LOW_BYTES: Final = 64 * 1024
 """Bytes in a transport above which the outbox holds back, and below which it goes on."""
+DRAIN_LOOK_S: Final = 0.02
+"""How often draining looks whether a client has what waits for it."""
 CLOSES_PER_S: Final = 1000
 """Draining spreads the closes, since every one of them is a client that comes back elsewhere or after the restart."""
 SESSIONS_PER_TURN: Final = 200
@@ -117,6 +121,7 @@ class HubServer:
         self._markets = markets
         self._server: Server
         self._connections: dict[HubConnection, None] = {}
+        self._made: WeakSet[HubConnection] = WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -149,7 +154,7 @@ class HubServer:
             ping_timeout=settings.ping_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             server_header=settings.name,
-            create_connection=HubConnection,
+            create_connection=self._make,  # type: ignore[arg-type]  # any factory will do
             backlog=1024,
         )
         self._spawn(self._heartbeats())
@@ -157,46 +162,71 @@ class HubServer:
         return [socket.getsockname()[:2] for socket in self._server.sockets]
 
     async def drain(self, reason: str, drain_s: float) -> None:
-        """Stop accepting, tell the clients, close them with 1012 spread over part of the time, then end."""
+        """Stop accepting, tell the clients, send what waits, close them with 1012 spread over part of the time, end."""
         self.draining = True
         self._server.close(close_connections=False)
+        self._hub.flush()
         connections = list(self._connections)
         spread_s = min(drain_s * 0.6, len(connections) / CLOSES_PER_S)
-        self._hub.flush()
-        steps = [spread_s * (number + 1) / len(connections) for number in range(len(connections))]
-        for connection, close_in_s in zip(connections, steps, strict=True):
+        now_s = asyncio.get_running_loop().time()
+        deadline_s = now_s + drain_s * 0.9
+        closing = []
+        for number, connection in enumerate(connections):
+            close_in_s = spread_s * (number + 1) / len(connections)
             if connection.session is not None:
                 connection.session.draining(reason, round(close_in_s * 1000))
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + drain_s * 0.9
-        for connection, close_in_s in zip(connections, steps, strict=True):
-            loop.call_later(close_in_s, self._close, connection, CLOSE_RESTART, reason)
-        gone = [asyncio.ensure_future(connection.wait_closed()) for connection in connections]
-        if gone:
-            await asyncio.wait(gone, timeout=deadline_s - loop.time())
-        for connection in connections:
+            closing.append(asyncio.ensure_future(self._dismiss(connection, now_s + close_in_s, deadline_s, reason)))
+        if closing:
+            await asyncio.wait(closing, timeout=drain_s * 0.9)
+        for connection in self._made:  # also those that never got as far as a handshake
             connection.transport.abort()
-        for task in self._tasks:
+        for task in (*self._tasks, *closing):
             task.cancel()
-        await asyncio.gather(*self._tasks, *gone, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *closing, return_exceptions=True)
         await self._server.wait_closed()
+
+    async def _dismiss(self, connection: HubConnection, at_s: float, deadline_s: float, reason: str) -> None:
+        """Close one client for the restart, when it has what waits for it or the time is over."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(at_s - loop.time())
+        outbox = connection.outbox
+        while outbox is not None and outbox.queued_bytes and loop.time() < deadline_s:  # noqa: ASYNC110 - it is pure
+            await asyncio.sleep(DRAIN_LOOK_S)
+        self._close(connection, CLOSE_RESTART, reason)
+        await connection.wait_closed()
+
+    def _make(self, *args: Any, **kwargs: Any) -> HubConnection:
+        connection = HubConnection(*args, **kwargs)
+        self._made.add(connection)
+        return connection
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a plain page, refuse a handshake, or (None) let it go on."""
-        url = urlsplit(request.path)
-        if url.path != "/ws":
-            page = self._pages(connection, url.path)
+        path = request.path.partition("?")[0]
+        if path != "/ws":
+            if request.method not in ("GET", "HEAD"):
+                refusal = connection.respond(HTTPStatus.METHOD_NOT_ALLOWED, "Pages are for reading: GET.\n")
+                refusal.headers["Allow"] = "GET, HEAD"
+                return refusal
+            page = self._pages(connection, path)
             return page or connection.respond(HTTPStatus.NOT_FOUND, "There is nothing here. Clients connect to /ws.\n")
-        if "websocket" not in request.headers.get("Upgrade", "").lower():
+        try:
+            return self._refuse(connection, request.headers)
+        except MultipleValuesError as error:
+            return connection.respond(HTTPStatus.BAD_REQUEST, f"The header {error} may come once only.\n")
+
+    def _refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
+        """Why this client may not connect; None when it may."""
+        if "websocket" not in headers.get("Upgrade", "").lower():
             return None  # the library answers with 426 and says why
         if self.draining:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The hub is restarting.\n")
         if len(self._connections) >= self._settings.max_clients:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The hub has no room for another client.\n")
-        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
-        if not origin_allowed(origin, host, self._settings.allowed_origins):
+        origin = headers.get("Origin")
+        if not origin_allowed(origin, headers.get("Host", ""), self._settings.allowed_origins):
             return connection.respond(HTTPStatus.FORBIDDEN, f"The origin {origin} is not allowed here.\n")
-        token, shown = self._settings.token, request.headers.get("Authorization")
+        token, shown = self._settings.token, headers.get("Authorization")
         if token is not None and shown is not None and not token.in_header(shown):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "This is not the token.\n")
         return None
@@ -240,6 +270,7 @@ class HubServer:
             _logger.debug("client %s lost: %s", session.name, connection.close_reason)
         finally:
             session.leave()
+            self._delivery.forget(outbox)
             del self._connections[connection]
 
     def _expect_authorized(self, connection: HubConnection) -> None:
@@ -253,7 +284,7 @@ class HubServer:
     def _close(self, connection: HubConnection, code: int, reason: str) -> None:
         if connection.outbox is not None:
             connection.outbox.shut()
-        self._spawn(connection.close(code, reason))
+        self._spawn(_end(connection, code, reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -282,10 +313,19 @@ class HubServer:
                 if outbox is None or outbox.writable:
                     continue
                 waiting = connection.transport.get_write_buffer_size()
-                if waiting != connection.unmoved_bytes:
+                if connection.unmoved_bytes < 0 or waiting < connection.unmoved_bytes:  # growing is no progress
                     connection.unmoved_bytes, connection.unmoved_since_s = waiting, now_s
                 elif now_s - connection.unmoved_since_s >= self._settings.stall_s:
                     self._give_up(connection)
+
+
+async def _end(connection: HubConnection, code: int, reason: str) -> None:
+    """Close a connection; cut it where the close frame waits behind what the peer does not read."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.close(code, reason)
+    except TimeoutError:
+        connection.transport.abort()
 
 
 def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -300,21 +340,29 @@ def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> 
 def _codec_of(connection: HubConnection) -> Codec:
     if connection.subprotocol is not None:
         return CODECS[connection.subprotocol]
-    query = urlsplit(connection.request.path if connection.request is not None else "").query
+    query = connection.request.path.partition("?")[2] if connection.request is not None else ""
     wants_msgpack = parse_qs(query).get("encoding") == ["msgpack"]
     return CODECS[SUBPROTOCOLS[0] if wants_msgpack else SUBPROTOCOLS[1]]
 
 
 def _writer(connection: HubConnection) -> Callable[[bytes], None]:
     """How frames get onto this connection's wire."""
-    if not connection.protocol.extensions:
-        return connection.transport.write
-    return partial(_write_compressed, connection)
+    if connection.protocol.extensions:
+        return partial(_write_compressed, connection)
+    transport = connection.transport
+
+    def write(frames: bytes) -> None:
+        if not transport.is_closing():  # cut in this very turn: nobody was told yet, and uvloop would raise
+            transport.write(frames)
+
+    return write
 
 
 def _write_compressed(connection: HubConnection, frames: bytes) -> None:
     """Send frames through the library, which compresses each message."""
     for opcode, payload in split_frames(frames):
+        if connection.protocol.state is not State.OPEN:
+            return
         if opcode == 1:
             connection.protocol.send_text(payload)
         else:

@@ -15,7 +15,7 @@ from tests.e2e.support.plain_client import PATIENCE_S, Control, Data, Message, R
 
 CLIENTS: Final = 100
 SESSIONS: Final = 2
-REQUESTS: Final = 7
+REQUESTS: Final = 6
 PATTERNS: Final = (
     "tick:6*.SH",
     "tick:600*.SH",
@@ -112,7 +112,7 @@ async def visit(hub: HubProcess, chance: random.Random, reference: Reference) ->
             request["id"] = number if chance.random() < 0.5 else f"request {number}"
             transcript.append(Sent(request))
             await client.send(**request)
-            for _ in range(chance.choice((0, 1, 3, 10))):
+            for _ in range(chance.choice((0, 1, 3, 6))):
                 transcript.append(await client.receive())
         if chance.random() < 0.3:
             client.socket.transport.abort()

@@ -66,7 +66,7 @@ def read_on(cursor: Cursor, topics: Set[Topic], up_to: int, **how: Any) -> Told:
 
 
 def lost(cursor: Cursor) -> list[tuple[str, int, int]]:
-    return [(loss.topic.code, loss.first, loss.last) for loss in cursor.take_losses()]
+    return [(loss.topic.code, loss.first, loss.last) for loss in cursor.take_losses(at_end=True)]
 
 
 def held(history: History, code: str) -> range:
@@ -389,8 +389,8 @@ def test_a_lagging_reader_is_told_exactly_what_it_lost_by_trimming() -> None:
     assert read(cursor, topics_of(history, A), most=1) == [(A, 1)]
     append(history, B, A, A)
     assert read_on(cursor, topics_of(history, A, B), history.at) == [(B, 1), (A, 4), (A, 5)]
-    assert cursor.take_losses() == [Loss(topic_of(history, A), 2, 3, 2, 3)]
-    assert cursor.take_losses() == []
+    assert cursor.take_losses(at_end=True) == [Loss(topic_of(history, A), 2, 3, 2, 3)]
+    assert cursor.take_losses(at_end=True) == []
 
 
 def test_a_lagging_reader_is_told_exactly_what_it_lost_by_the_budget() -> None:
@@ -400,7 +400,10 @@ def test_a_lagging_reader_is_told_exactly_what_it_lost_by_the_budget() -> None:
     append(history, A, B, B, B)
     assert cursor.at == 1
     assert read_on(cursor, topics_of(history, A, B), history.at) == [(A, 4), (B, 6), (B, 7), (B, 8)]
-    assert cursor.take_losses() == [Loss(topic_of(history, B), 1, 5, 2, 8), Loss(topic_of(history, A), 2, 3, 3, 5)]
+    assert cursor.take_losses(at_end=True) == [
+        Loss(topic_of(history, B), 1, 5, 2, 8),
+        Loss(topic_of(history, A), 2, 3, 3, 5),
+    ]
 
 
 def test_what_a_reader_does_not_read_it_cannot_lose() -> None:

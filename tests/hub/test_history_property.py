@@ -135,7 +135,7 @@ class Log(RuleBasedStateMachine):
             if reader.cursor.at >= self.history.delivered_at:
                 break
             runs = reader.cursor.read(self.history.delivered_at, observed, {}, most)
-            for loss in reader.cursor.take_losses():
+            for loss in reader.cursor.take_losses(at_end=True):
                 name, times = loss.topic.name, self.times[loss.topic.name]
                 assert loss.first == reader.next_seq[name]
                 assert loss.last < loss.topic.first_seq

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
@@ -164,6 +164,8 @@ async def test_a_wrong_token_in_the_op_auth_closes_with_4401() -> None:
         await client.send("auth", id=1, token=TOKEN[:-1])
         await client.send("auth", id=2, token=TOKEN)
         assert (await client.error(1))["code"] == "unauthorized"
+        with pytest.raises(ConnectionClosed):  # the right token comes too late to be answered
+            await client.receive()
         assert await client.closed() == (4401, "wrong token")
         await until(lambda: served.server.clients == 0)
 

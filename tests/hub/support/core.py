@@ -105,7 +105,7 @@ class Client:
         self.closed: list[int] = []
         self.overflows = 0
         self._wire: list[bytes] = []
-        self.outbox = Outbox(codec, hub.epoch, self._wire.append, limit_bytes, self._overflow)
+        self.outbox = Outbox(codec, hub.epoch, self._wire.append, limit_bytes, self._overflow, hub.counts)
         self.session = Session(
             "s-1",
             hub,
