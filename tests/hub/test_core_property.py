@@ -316,8 +316,6 @@ class Market(RuleBasedStateMachine):
                 received.setdefault(row["code"], []).append(row["seq"])
         elif message["type"] == "gap":
             code = message["topic"].removeprefix("tick:")
-            if code not in expected:
-                print("DBG", message, expected, client.request_id, {k: v[0] for k, v in client.replays.items()})
             lost = [seq for seq in expected[code] if message["from"] <= seq <= message["to"]]
             received.setdefault(code, []).extend(lost)
         else:
