@@ -53,9 +53,8 @@ def main() -> int:
         settings = load(sys.argv[1:], os.environ)
         configure_logging(settings.log_format, settings.log_level)
         source = make_source(settings)
-        recorder = Recorder(settings.record) if settings.record is not None else None
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            runner.run(App(settings, source, recorder).run())
+            runner.run(App(settings, source).run())
     except (SettingsError, RecordingError, StartError) as error:
         print(f"run_hub.py: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_USAGE
@@ -102,7 +101,7 @@ class Publisher:
 class App:
     """All parts of one hub process, and their lifetime."""
 
-    def __init__(self, settings: Settings, source: Source, recorder: Recorder | None) -> None:
+    def __init__(self, settings: Settings, source: Source, recorder: Recorder | None = None) -> None:
         self._settings = settings
         self._source = source
         self._recorder = recorder
@@ -118,14 +117,14 @@ class App:
         )
         calendar = Calendar(source.trading_days)
         health = Health(calendar, settings.stale_after_s)
-        self._watch = Watch(self._hub, health, calendar, source.now_ms)
-        observers: list[Observer] = [Publisher(self._hub, self._watch, self._metrics)]
+        self._watch = Watch(self._hub, health, calendar, source.now_ms, settings.stale_after_s)
+        self._observers: list[Observer] = [Publisher(self._hub, self._watch, self._metrics)]
         if recorder is not None:
-            observers.append(recorder)
-        self._intake = Intake(observers, self._on_status)
+            self._observers.append(recorder)
+        self._intake = Intake(self._observers, self._on_status)
 
     async def run(self) -> None:
-        """Serve until a signal comes, then drain. Raises StartError when the port can't be had."""
+        """Serve until a signal comes, then drain. Raises StartError or RecordingError when something is in the way."""
         settings, metrics = self._settings, self._metrics
         stopped = asyncio.Event()
         _on_signals(stopped.set)
@@ -138,7 +137,22 @@ class App:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StartError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
-        host, port = addresses[0]
+        try:
+            self._open_recorder()
+            await self._serve(addresses[0], stopped)
+        finally:
+            await self._server.drain("the hub is restarting", settings.drain_s)
+            if self._recorder is not None:
+                await asyncio.to_thread(self._recorder.close)
+
+    def _open_recorder(self) -> None:
+        """Begin the recording; not before the port is ours, so that a failed start leaves no file behind."""
+        if self._recorder is None and self._settings.record is not None:
+            self._recorder = Recorder(self._settings.record)
+            self._observers.append(self._recorder)
+
+    async def _serve(self, address: tuple[str, int], stopped: asyncio.Event) -> None:
+        host, port = address
         shown = f"[{host}]" if ":" in host else host
         print(f"Argus Hub is listening on http://{shown}:{port}/ (ws://{shown}:{port}/ws)", flush=True)  # noqa: T201
         gc.freeze()  # what the start built stays: the collector need not look at it again
@@ -148,9 +162,6 @@ class App:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._server.drain("the hub is restarting", settings.drain_s)
-        if self._recorder is not None:
-            await asyncio.to_thread(self._recorder.close)
 
     def _on_status(self, status: SourceStatus) -> None:
         self._watch.report_source(status.state.value, status.reason, time_ns() // 1000)
@@ -164,9 +175,12 @@ class App:
         """Run the source; when it fails, try again with growing pauses, and say so."""
         retry_s = FIRST_RETRY_S
         while True:
+            batches = self._intake.batches
             try:
                 await self._source.run(self._intake)
             except Exception as error:  # whatever a vendor's code raises must not end the hub
+                if self._intake.batches > batches:  # it ran well meanwhile: this is a new mishap
+                    retry_s = FIRST_RETRY_S
                 _logger.exception("the source failed; it is started again in %.0f s", retry_s)
                 reason = f"it failed ({type(error).__name__}: {error}) and is started again"
                 self._intake.report(SourceStatus(SourceState.AWAY, reason))
@@ -177,7 +191,10 @@ class App:
 
     async def _look(self) -> None:
         while True:
-            self._watch.look(time_ns() // 1000)
+            try:
+                self._watch.look(time_ns() // 1000)
+            except Exception:  # a vendor's clock may raise: a watch that has ended would repeat its last word for ever
+                _logger.exception("the markets could not be looked at")
             await asyncio.sleep(LOOK_S)
 
     async def _probe_lag(self) -> None:

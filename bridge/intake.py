@@ -31,6 +31,8 @@ class Intake:
     def __init__(self, observers: Sequence[Observer], on_status: Callable[[SourceStatus], None]) -> None:
         self.refused: Counter[str] = Counter()
         """Rows that were kept out, by cause."""
+        self.batches = 0
+        """Batches that were handed on."""
         self._observers = observers
         self._on_status = on_status
         self._known: set[str] = set()
@@ -38,10 +40,11 @@ class Intake:
     def deliver(self, batch: Batch) -> None:
         """Take one batch of a source."""
         rows = batch.rows
-        if not all(row[1] > 0 and row[0] in self._known for row in rows):
+        if not self._are_good(rows):
             rows = [row for row in rows if self._is_good(row)]
             batch = Batch(batch.channel, rows, batch.recv_us)
         if rows:
+            self.batches += 1
             for observer in self._observers:
                 observer.observe(batch)
 
@@ -51,7 +54,16 @@ class Intake:
         _logger.log(level, "source is %s%s", status.state, f": {status.reason}" if status.reason else "")
         self._on_status(status)
 
+    def _are_good(self, rows: Sequence[Row]) -> bool:
+        """Whether there is nothing to refuse; nearly always so, hence looked at for all rows at once."""
+        try:
+            return all(row[1] > 0 and row[0] in self._known for row in rows)
+        except (TypeError, IndexError):
+            return False
+
     def _is_good(self, row: Row) -> bool:
+        if len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], int):
+            return self._refuse("not a row", row)
         code, time_ms = row[0], row[1]
         if time_ms <= 0:
             return self._refuse("time zero", row)

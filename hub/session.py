@@ -47,6 +47,11 @@ DAY_MS: Final = 86_400_000
 SHANGHAI_MS: Final = 28_800_000
 """China's clocks are eight hours ahead of UTC, all year."""
 
+MAX_PATTERNS: Final = 256
+"""Patterns and universes that one client may hold: each is held against every instrument when it is subscribed."""
+MAX_REPLAYS: Final = 16
+"""Replays that one client may have running."""
+
 CLOSE_UNAUTHORIZED: Final = 4401
 CLOSE_FLOOD: Final = 4429
 
@@ -211,6 +216,8 @@ class Session:
             raise RequestError("too_many_topics", f"a client may hold {self._limits.topics} topic strings")
         hub, outbox = self._hub, self.outbox
         selectors = self._select(dict.fromkeys(request.topics))
+        if sum(hub.router.select(name).exact is None for name in modes) > MAX_PATTERNS:
+            raise RequestError("too_many_topics", f"a client may hold {MAX_PATTERNS} patterns and universes")
         hub.flush()
         matched = self._matching(selectors)
         observed = outbox.observed
@@ -287,6 +294,8 @@ class Session:
         hub = self._hub
         topics = self._matching(self._select(dict.fromkeys(request.topics)))
         hub.flush()
+        if len(self.outbox.replays) >= MAX_REPLAYS:
+            raise RequestError("rate_limited", f"{MAX_REPLAYS} replays are running already")
         if request.id in self.outbox.replays:
             raise RequestError("bad_message", f"a replay with the id {request.id!r} is running already")
         self.outbox.replay(plan_replay(hub.history, hub.epoch, topics, request))

@@ -19,9 +19,17 @@ class Watch:
 
     Args:
         now_ms: the source's clock, epoch milliseconds.
+        stale_after_s: how long a source that is connected may say nothing at all in an open market.
     """
 
-    def __init__(self, hub: Hub, health: Health, calendar: Calendar, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        health: Health,
+        calendar: Calendar,
+        now_ms: Callable[[], int],
+        stale_after_s: float = 15.0,
+    ) -> None:
         self.markets: Mapping[str, MarketHealth] = {}
         self.source_state = "away"
         self.source_reason = "not started yet"
@@ -29,11 +37,15 @@ class Watch:
         self._health = health
         self._calendar = calendar
         self._now_ms = now_ms
+        self._stale_after_ms = round(stale_after_s * 1000)
+        self._connected_ms: int | None = None
+        self._has_spoken = False
         self._told: dict[str, tuple[str, str]] = {}
         self._warned_of: int | None = None
 
     def note(self, rows: Sequence[Row]) -> None:
         """Take notice of one batch of ticks."""
+        self._has_spoken = True
         codes: dict[str, set[str]] = {}
         newest: dict[str, int] = {}
         for row in rows:
@@ -48,6 +60,8 @@ class Watch:
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""
+        if state != self.source_state:
+            self._connected_ms = self._now_ms() if state == "connected" else None
         self.source_state, self.source_reason = state, reason
         row = (f"source.{self._hub.source.name}", self._now_ms(), state, None, None, reason or None)
         self._hub.publish(STATUS, [row], recv_us)
@@ -75,10 +89,20 @@ class Watch:
 
     def reasons_not_ready(self) -> list[str]:
         """Why fresh data can't be served now; empty when it can."""
-        reasons = self._health.reasons_not_ready(self._now_ms())
+        now_ms = self._now_ms()
+        reasons = self._health.reasons_not_ready(now_ms)
+        if self._is_mute(now_ms):
+            reasons.append(f"the source {self._hub.source.name} is connected, but no row has come yet in open markets")
         if self.source_state == "away":
             reasons.append(f"the source {self._hub.source.name} is away: {self.source_reason}")
         return reasons
+
+    def _is_mute(self, now_ms: int) -> bool:
+        """Whether rows have been due for too long without any market having spoken at all."""
+        opened_ms = self._calendar.session_start_ms("SH", now_ms)
+        if self._has_spoken or self._connected_ms is None or opened_ms is None:
+            return False
+        return now_ms - max(self._connected_ms, opened_ms) > self._stale_after_ms
 
     def _watch_calendar(self, now_ms: int) -> None:
         left = self._calendar.days_left(now_ms)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -128,6 +129,28 @@ async def test_a_connection_that_never_sent_a_request_does_not_hold_up_the_end()
         _, writer = await asyncio.open_connection("127.0.0.1", served.port)
         try:
             await drain(served, 0.3)
+        finally:
+            writer.close()
+
+
+@BOTH_LOOPS
+async def test_a_connection_that_comes_in_the_very_turn_of_the_drain_does_not_hold_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is accepted, but has no transport yet."""
+    ending: list[asyncio.Task[None]] = []
+    make = HubConnection.__init__
+
+    def make_and_drain(self: HubConnection, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        ending.append(asyncio.create_task(drain(served, 0.3)))
+
+    monkeypatch.setattr(HubConnection, "__init__", make_and_drain)
+    async with served_hub() as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        try:
+            await until(lambda: ending)
+            await ending[0]
         finally:
             writer.close()
 

@@ -97,6 +97,13 @@ async def test_pages_are_for_reading_only(method: str) -> None:
     assert "GET" in answer.headers["allow"]
 
 
+async def test_head_is_answered_without_a_body_or_not_at_all() -> None:
+    async with served_hub() as served:
+        answer = await ask(served.port, "/page", method="HEAD")
+    assert answer.status in (200, 405)
+    assert answer.body == ""
+
+
 async def test_a_page_that_fails_is_500_and_the_hub_goes_on() -> None:
     def failing(_: ServerConnection, path: str) -> Response | None:
         raise RuntimeError(path)

@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from hub import session as session_module
 from hub.auth import Token
 from hub.limits import BURST_S
 from hub.schema import CHANNELS
@@ -351,3 +352,18 @@ def test_requests_after_the_end_are_not_carried_out(client: Client) -> None:
     client.ask("subscribe", topics=["tick:*"])
     assert client.told() == []
     assert list(client.hub.router.audiences) == []
+
+
+def test_a_client_may_hold_so_many_patterns_and_exact_names_besides(client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_module, "MAX_PATTERNS", 2)
+    assert client.answer("subscribe", topics=["tick:1*", "tick:2*"])["type"] == "subscribed"
+    assert client.answer("subscribe", topics=["tick:3*"])["code"] == "too_many_topics"
+    assert client.answer("subscribe", topics=[f"tick:{A}"], since="none")["type"] == "subscribed"
+
+
+def test_a_client_may_run_so_many_replays_at_once(client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_module, "MAX_REPLAYS", 1)
+    publish(client.hub, A)
+    client.ask("replay", id=1, topics=["tick:*"])
+    error = client.answer("replay", id=2, topics=["tick:*"])
+    assert (error["code"], error["retryable"]) == ("rate_limited", True)
