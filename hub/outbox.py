@@ -8,140 +8,19 @@ again. Bytes that wait are bounded: past the limit the client is given up, never
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections.abc import Callable, Sequence, Set
+from typing import TYPE_CHECKING
 
 from hub.counts import Counts
-from hub.history import Cursor, Loss, Run, Topic
-from hub.messages import Gap, Message, Slow, SnapshotDone
-from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
+from hub.history import Cursor, Topic
+from hub.jobs import ROWS_PER_STEP, Job, Step, frames_of
+from hub.messages import Message, Slow
+from hub.replay import ReplayJob
+from hub.wire import Codec, Origin, RequestId
 
 if TYPE_CHECKING:
     from hub.conflation import Conflater
-    from hub.replay import ReplayJob
     from hub.router import Audience
-
-ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
-"""Rows that a lagging client is given at once, so that no client's history holds up the others."""
-
-
-class Step(NamedTuple):
-    """What one step of a job gives: whole frames, how many rows are in them, and whether it was the last."""
-
-    frames: bytes
-    rows: int
-    done: bool
-
-
-class Job(Protocol):
-    """Something that a client asked for and that is sent bit by bit."""
-
-    @property
-    def at(self) -> int:
-        """Arrival number up to which the client has everything, as far as this job goes."""
-
-    def step(self, codec: Codec) -> Step:
-        """Make the next frames, perhaps none."""
-
-    def drop(self, topics: Set[Topic]) -> None:
-        """Leave these topics out from now on."""
-
-
-class RowsJob:
-    """Some rows at hand: a snapshot, or live rows that must not overtake what is still to be sent.
-
-    Args:
-        at: position of the client before it.
-        rows: encoded rows, each with its topic.
-        tells_end: whether ``snapshot_done`` follows the last row.
-    """
-
-    def __init__(
-        self,
-        at: int,
-        origin: Origin,
-        rows: Iterable[tuple[Topic, bytes]],
-        request_id: RequestId = None,
-        *,
-        tells_end: bool = False,
-    ) -> None:
-        self._at = at
-        self._origin = origin
-        self._rows = deque(rows)
-        self._request_id = request_id
-        self._tells_end = tells_end
-        self._count = 0
-
-    @property
-    def at(self) -> int:  # noqa: D102
-        return self._at
-
-    def step(self, codec: Codec) -> Step:  # noqa: D102
-        runs: list[Run] = []
-        count = min(len(self._rows), ROWS_PER_STEP)
-        for _ in range(count):
-            topic, row = self._rows.popleft()
-            if not runs or runs[-1].channel != topic.channel:
-                runs.append(Run(topic.channel, []))
-            runs[-1].rows.append(row)
-        self._count += count
-        frames = [codec.data(run.channel, self._origin, run.rows, self._request_id) for run in runs]
-        if not self._rows and self._tells_end:
-            frames.append(codec.message(SnapshotDone(id=self._request_id, count=self._count)))
-        return Step(b"".join(frames), count, not self._rows)
-
-    def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
-        self._rows = deque((topic, row) for topic, row in self._rows if topic not in topics)
-
-
-def snapshot(at: int, topics: Iterable[Topic], request_id: RequestId, *, tells_end: bool) -> RowsJob:
-    """The newest rows of some topics as of now. ``at`` is the position of the client before it."""
-    topics = list(topics)
-    at = min(at, *(topic.at - 1 for topic in topics)) if topics else at  # these rows are still to be sent
-    rows = [(topic, topic.newest) for topic in topics]
-    return RowsJob(at, Origin.SNAPSHOT, rows, request_id, tells_end=tells_end)
-
-
-class HistoryJob:
-    """Rows of some topics from the log, up to the moment of the request.
-
-    Args:
-        epoch: of the hub, for the gaps that may turn up on the way.
-        cursor: stands before the first row to send.
-        up_to: arrival number of the last row to send.
-        begins: by topic, the arrival number of its first row to send, where not all rows are meant.
-    """
-
-    def __init__(
-        self,
-        epoch: str,
-        cursor: Cursor,
-        up_to: int,
-        topics: set[Topic],
-        begins: Mapping[Topic, int],
-        request_id: RequestId,
-    ) -> None:
-        self._epoch = epoch
-        self._cursor = cursor
-        self._up_to = up_to
-        self._topics = topics
-        self._begins = begins
-        self._request_id = request_id
-
-    @property
-    def at(self) -> int:  # noqa: D102
-        return self._cursor.at
-
-    def step(self, codec: Codec) -> Step:  # noqa: D102
-        runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)
-        done = self._cursor.at >= self._up_to
-        losses = self._cursor.take_losses(at_end=done)
-        frames = _frames(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id)
-        return Step(frames, sum(len(run.rows) for run in runs), done)
-
-    def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
-        self._topics -= topics
-        self._cursor.forget(topics)
 
 
 class Outbox:
@@ -267,7 +146,7 @@ class Outbox:
         """The ids of the running replays."""
         return [job.request_id for job in self._replays]
 
-    def replay(self, job: "ReplayJob") -> None:
+    def replay(self, job: ReplayJob) -> None:
         """Send rows of the past beside the live ones."""
         self._replays.append(job)
 
@@ -368,34 +247,8 @@ class Outbox:
             self._begins.clear()
             if self.audience is not None:
                 self.audience.live[self] = None
-        frames = _frames(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
+        frames = frames_of(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
         return Step(frames, sum(len(run.rows) for run in runs), done)
-
-
-def _frames(
-    codec: Codec,
-    epoch: str,
-    losses: Sequence[Loss],
-    runs: Sequence[Run],
-    origin: Origin,
-    request_id: RequestId,
-) -> bytes:
-    gaps = [codec.message(gap(epoch, loss, request_id)) for loss in losses]
-    return b"".join(gaps + [codec.data(run.channel, origin, run.rows, request_id) for run in runs])
-
-
-def gap(epoch: str, loss: Loss, request_id: RequestId) -> Gap:
-    """The message that announces rows which history no longer holds."""
-    return Gap(
-        id=request_id,
-        topic=loss.topic.name,
-        epoch=epoch,
-        cause="evicted",
-        from_=loss.first,
-        to=loss.last,
-        from_time=loss.first_time_ms,
-        to_time=loss.last_time_ms,
-    )
 
 
 def _discard(_: bytes) -> None:

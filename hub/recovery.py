@@ -7,8 +7,8 @@ row, gets a gap and a snapshot.
 from collections.abc import Iterable, Mapping, Sequence
 
 from hub.history import History, Loss, Topic
+from hub.jobs import HistoryJob, Job, gap, snapshot
 from hub.messages import Gap
-from hub.outbox import HistoryJob, Job, gap, snapshot
 from hub.topics import Selector
 from hub.wire import RequestId
 

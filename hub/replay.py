@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.history import Cursor, History, Loss, Segment, Topic
+from hub.jobs import ROWS_PER_STEP, Step, gap
 from hub.messages import Gap, Replay, ReplayDone, RequestError, Seq
-from hub.outbox import ROWS_PER_STEP, Step, gap
 from hub.wire import Codec, Origin, RequestId
 
 US_PER_S: Final = 1_000_000

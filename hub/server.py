@@ -72,8 +72,17 @@ class HubConnection(ServerConnection):
     outbox: Outbox | None = None
     session: Session | None = None
     on_writable: Callable[[Outbox], None]
+    made: WeakSet["HubConnection"]
+    has_ended: Callable[[], bool]
     unmoved_bytes = -1  # in the transport at the last look, while writing is paused
     unmoved_since_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The peer is there. Who comes in the very turn in which the hub ends is cut off at once."""
+        super().connection_made(transport)
+        self.made.add(self)
+        if self.has_ended():
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The transport holds enough: keep the rest in the outbox."""
@@ -114,6 +123,7 @@ class HubServer:
     ) -> None:
         self.draining = False
         self.closed_slow = 0
+        self._ended = False
         self._hub = hub
         self._delivery = delivery
         self._settings = settings
@@ -178,6 +188,7 @@ class HubServer:
             closing.append(asyncio.ensure_future(self._dismiss(connection, now_s + close_in_s, deadline_s, reason)))
         if closing:
             await asyncio.wait(closing, timeout=drain_s * 0.9)
+        self._ended = True
         for connection in self._made:  # also those that never got as far as a handshake
             connection.transport.abort()
         for task in (*self._tasks, *closing):
@@ -197,7 +208,7 @@ class HubServer:
 
     def _make(self, *args: Any, **kwargs: Any) -> HubConnection:
         connection = HubConnection(*args, **kwargs)
-        self._made.add(connection)
+        connection.made, connection.has_ended = self._made, lambda: self._ended
         return connection
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -209,7 +220,11 @@ class HubServer:
                 refusal.headers["Allow"] = "GET, HEAD"
                 return refusal
             page = self._pages(connection, path)
-            return page or connection.respond(HTTPStatus.NOT_FOUND, "There is nothing here. Clients connect to /ws.\n")
+            if page is None:
+                page = connection.respond(HTTPStatus.NOT_FOUND, "There is nothing here. Clients connect to /ws.\n")
+            if request.method == "HEAD":
+                page.body = b""
+            return page
         try:
             return self._refuse(connection, request.headers)
         except MultipleValuesError as error:

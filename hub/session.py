@@ -9,6 +9,7 @@ from msgspec import UNSET
 from hub.auth import Token
 from hub.core import Hub
 from hub.history import Topic
+from hub.jobs import Job, RowsJob, snapshot
 from hub.limits import Limits, TokenBucket
 from hub.messages import (
     Auth,
@@ -35,7 +36,7 @@ from hub.messages import (
     read_envelope,
     read_request,
 )
-from hub.outbox import Job, Outbox, RowsJob, snapshot
+from hub.outbox import Outbox
 from hub.recovery import Recovery
 from hub.replay import plan_replay
 from hub.schema import CHANNELS

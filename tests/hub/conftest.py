@@ -1,14 +1,15 @@
 """Event loops for the tests of the hub: a test that names them (`support.served_hub.BOTH_LOOPS`) runs on each."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 
-try:
-    from uvloop import new_event_loop as new_fast_loop
-except ImportError:  # Windows has winloop
+if sys.platform == "win32":
     from winloop import new_event_loop as new_fast_loop
+else:
+    from uvloop import new_event_loop as new_fast_loop
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import hub.history
+import hub.jobs
 import hub.outbox
+import hub.replay
 from hub.core import Hub, SourceInfo
 from hub.history import History
 from hub.limits import Limits
@@ -116,7 +118,8 @@ class Market(RuleBasedStateMachine):
     def open(self, ring_rows: int, segment_rows: int) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(hub.history, "SEGMENT_ROWS", segment_rows)
-        self.patch.setattr(hub.outbox, "ROWS_PER_STEP", 3)
+        for module in (hub.jobs, hub.outbox, hub.replay):
+            self.patch.setattr(module, "ROWS_PER_STEP", 3)
         self.history = History(ring_rows=ring_rows, ring_bytes=40_000)
         self.hub = Hub(
             epoch=EPOCH,

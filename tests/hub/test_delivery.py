@@ -126,7 +126,12 @@ def delivery(small_hub: Hub, turns: Turns, flushed: list[float], clock: Clock) -
 def log(small_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
     flush = small_hub.flush
-    monkeypatch.setattr(small_hub, "flush", lambda: (log.append("flush"), flush())[1])
+
+    def logged_flush() -> None:
+        log.append("flush")
+        flush()
+
+    monkeypatch.setattr(small_hub, "flush", logged_flush)
     return log
 
 
@@ -302,6 +307,26 @@ def test_something_that_is_due_earlier_than_what_a_client_waits_for_is_not_held_
     delivery.pump_soon(client)
     turns.run()
     assert turns.timers[0] == 50.1
+
+
+def test_a_client_that_is_pumped_before_its_time_is_still_woken_once_only(
+    delivery: Any, turns: Turns, log: list[str]
+) -> None:
+    client = Lagging("a", log)
+    client.dues_s = [53.0]
+    for _ in range(2):
+        delivery.pump_soon(client)
+        turns.run()
+    assert turns.timers == [53.0]
+    client.dues_s = [55.0]
+    delivery.pump_soon(client)
+    turns.run()
+    turns.now_s = 55.0
+    client.on_pump = client.dues_s.clear
+    while turns.run():
+        pass
+    assert turns.timers == []
+    assert client.dues_s == []
 
 
 def test_a_client_that_is_not_writable_is_not_woken_by_time(delivery: Any, turns: Turns, log: list[str]) -> None:

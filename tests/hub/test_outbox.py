@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 import hub.history
+import hub.jobs
 import hub.outbox
 from hub.history import Topic
+from hub.jobs import HistoryJob, RowsJob, snapshot
 from hub.messages import Pong, SnapshotDone
-from hub.outbox import HistoryJob, Outbox, RowsJob, snapshot
+from hub.outbox import Outbox
 from hub.wire import Codec, JsonCodec, MsgpackCodec
 from tests.hub.support.core import EPOCH, JSON, make_hub, publish, read_frames, row_of, told
 
@@ -94,6 +96,7 @@ class Lagging:
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.history, "SEGMENT_ROWS", 4)
+    monkeypatch.setattr(hub.jobs, "ROWS_PER_STEP", 3)
     monkeypatch.setattr(hub.outbox, "ROWS_PER_STEP", 3)
 
 

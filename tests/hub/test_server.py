@@ -198,7 +198,12 @@ async def test_heartbeats_of_many_clients_are_spread_over_several_turns(monkeypa
     monkeypatch.setattr(hub.server, "SESSIONS_PER_TURN", 2)
     turns: list[int] = []
     flush = Hub.flush
-    monkeypatch.setattr(Hub, "flush", lambda self: (turns.append(served.server.clients), flush(self))[1])
+
+    def note_and_flush(self: Hub) -> None:
+        turns.append(served.server.clients)
+        flush(self)
+
+    monkeypatch.setattr(Hub, "flush", note_and_flush)
     async with served_hub(settings(heartbeat_s=0.2)) as served:
         clients = [plain_client(served.url) for _ in range(5)]
         opened = [await client.__aenter__() for client in clients]
@@ -266,7 +271,7 @@ async def test_rows_for_a_client_whose_line_was_cut_this_very_turn_harm_nobody(
 ) -> None:
     """A batch is published in the turn in which a connection is lost: the flush comes before the session has left."""
     connection_lost = HubConnection.connection_lost
-    hits = []
+    hits: list[HubConnection] = []
 
     def publish_and_lose(self: HubConnection, exc: Exception | None) -> None:
         if not hits:
@@ -298,7 +303,7 @@ async def test_history_for_a_client_whose_line_was_cut_this_very_turn_holds_up_n
 ) -> None:
     """A lagging client is pumped in the turn in which its connection is lost; the others' history must go on."""
     connection_lost = HubConnection.connection_lost
-    hits = []
+    hits: list[bool] = []
 
     def pump_and_lose(self: HubConnection, exc: Exception | None) -> None:
         if not hits and self.outbox is not None:

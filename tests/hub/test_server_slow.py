@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 import hub.server
 from hub.server import HubServer
-from tests.e2e.support.plain_client import Encoding, PlainClient, plain_client
+from tests.e2e.support.plain_client import Encoding, Message, PlainClient, plain_client
 from tests.hub.support.served_hub import (
     BIG,
     BOTH_ENCODINGS,
@@ -104,7 +104,7 @@ async def test_slow_passes_what_waits_and_comes_once_until_all_is_read(encoding:
             assert LIMIT // 2 < slow["pending_bytes"] <= LIMIT
             waited = newest - (seqs_of(before) or [begun])[-1]
             assert waited * len(BIG) > LIMIT // 2, "the warning did not pass what waits"
-            after = []
+            after: list[Message] = []
             while newest not in seqs_of(after[-1:]):
                 after.append(await lazy.receive())
             assert seqs_of([*before, *after]) == list(range(begun + 1, newest + 1))
@@ -245,9 +245,10 @@ class Stalled:
 
     def add(self, name: str, *held_bytes: int, writable: bool = False) -> Held:
         """Add a connection whose transport holds so much at each look, the last of them from then on."""
-        connection: Any = Held(name, list(held_bytes), SimpleNamespace(writable=writable))
+        held = Held(name, list(held_bytes), SimpleNamespace(writable=writable))
+        connection: Any = held
         self.server._connections[connection] = None
-        return connection
+        return held
 
     def run(self, looks: int) -> None:
         """Look so many times."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import hub.history
+import hub.jobs
 import hub.outbox
 from hub.session import DAY_MS
 from tests.hub.support.core import EPOCH, MSGPACK, Client, make_hub, publish, row_of, tick
@@ -17,6 +18,7 @@ MIDNIGHT_MS = 1_654_012_800_000
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.history, "SEGMENT_ROWS", 4)
+    monkeypatch.setattr(hub.jobs, "ROWS_PER_STEP", 3)
     monkeypatch.setattr(hub.outbox, "ROWS_PER_STEP", 3)
 
 

@@ -167,6 +167,22 @@ def test_stale_markets_and_a_source_that_is_away_are_reasons_of_this_moment(watc
     assert watched.watch.reasons_not_ready()[1:] == ["the source test is away: the terminal is closed"]
 
 
+def test_a_source_that_is_connected_before_the_opening_has_time_until_after_it(watched: Watched) -> None:
+    opening_ms = TEN_MS - 45 * MINUTE_MS
+    watched.now_ms = opening_ms - 2 * HOUR_MS
+    watched.watch.report_source("connected", "", 1)
+    for moment_ms, is_ready in (
+        (opening_ms - 1, True),
+        (opening_ms + 5_000, True),
+        (opening_ms + 5 * MINUTE_MS, False),
+        (opening_ms + 12 * MINUTE_MS, True),  # the break before 09:30
+        (TEN_MS, False),
+    ):
+        watched.now_ms = moment_ms
+        watched.watch.look(1)
+        assert (watched.watch.reasons_not_ready() == []) is is_ready
+
+
 def test_outside_trading_hours_silence_is_no_reason(watched: Watched) -> None:
     watched.watch.report_source("connected", "", 1)
     watched.note("SH")
