@@ -181,6 +181,11 @@ class App:
             except Exception as error:  # whatever a vendor's code raises must not end the hub
                 if self._intake.batches > batches:  # it ran well meanwhile: this is a new mishap
                     retry_s = FIRST_RETRY_S
+                if not self._source.continues:
+                    _logger.exception("the source failed")
+                    reason = f"it failed ({type(error).__name__}: {error}) and can't go on"
+                    self._intake.report(SourceStatus(SourceState.AWAY, reason))
+                    return
                 _logger.exception("the source failed; it is started again in %.0f s", retry_s)
                 reason = f"it failed ({type(error).__name__}: {error}) and is started again"
                 self._intake.report(SourceStatus(SourceState.AWAY, reason))

@@ -52,6 +52,7 @@ class RecordingSource:
 
     name = "recording"
     simulated = False
+    continues = False  # it would play the same rows again
     channels = frozenset({"tick"})
 
     def __init__(

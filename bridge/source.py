@@ -78,6 +78,10 @@ class Source(Protocol):
     def trading_days(self) -> frozenset[date] | None:
         """The trading days that the source knows, or None to use the hub's own table."""
 
+    @property
+    def continues(self) -> bool:
+        """Whether `run` may be called again after a failure, and goes on; one that would begin anew is left ended."""
+
     def now_ms(self) -> int:
         """The market's time now in epoch milliseconds.
 

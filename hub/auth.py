@@ -1,6 +1,7 @@
 """Who may connect: one static token, and the origins that a browser page may come from."""
 
 import hmac
+import ipaddress
 from collections.abc import Set
 from urllib.parse import urlsplit
 
@@ -21,17 +22,30 @@ class Token:
         return scheme.lower() == "bearer" and self.accepts(shown.strip())
 
 
-def origin_allowed(origin: str | None, host: str, allowed: Set[str]) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def origin_allowed(origin: str | None, host: str, allowed: Set[str], *, loopback_only: bool = False) -> bool:
     """Whether a page of this origin may open a connection.
 
     Args:
         origin: the ``Origin`` header; None where there is none, as from programs that are not browsers.
         host: the ``Host`` header of the same request.
         allowed: further origins, such as ``https://desk.example.com``.
+        loopback_only: the hub listens on this machine only, so no other name can be its own: a foreign page whose name
+            was made to point here (DNS rebinding) has origin and host alike, but not a name of this machine.
     """
     if origin is None or origin in allowed:
         return True
     try:
-        return urlsplit(origin).netloc.lower() == host.lower() != ""
+        url = urlsplit(origin)
+        if loopback_only and not is_loopback(url.hostname or ""):
+            return False
+        return url.netloc.lower() == host.lower() != ""
     except ValueError:  # no browser sends what is no address
         return False

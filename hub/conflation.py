@@ -37,7 +37,7 @@ class Conflater:
     @property
     def at(self) -> int | None:
         """An arrival number before every row that waits; None when none does."""
-        return next((at for at, _ in self._waiting.values()), None)
+        return min((at for at, _ in self._waiting.values()), default=None)
 
     def put(self, topic: Topic, row: bytes, before_at: int) -> None:
         """Take a live row. ``before_at`` is an arrival number before it."""
@@ -46,9 +46,16 @@ class Conflater:
             self.outbox.counts.rows_conflated += 1
         self._waiting[topic] = before_at, row
 
+    def skip(self, topic: Topic, row: bytes, before_at: int, skipped: int) -> None:
+        """Take the newest of rows that the client would have read from the log; ``skipped`` is how many were older."""
+        self.skipped += skipped
+        self.outbox.counts.rows_conflated += skipped
+        self.put(topic, row, before_at)
+
     def take(self, now_s: float) -> list[Run]:
         """Take the rows that are due, in order of arrival."""
         due = [topic for topic in self._waiting if self._next_s.get(topic, 0.0) <= now_s]
+        due.sort(key=lambda topic: self._waiting[topic][0])  # rows of one turn have one place, and stay in order
         for topic in due:
             if interval_s := self.intervals_s[topic]:
                 self._next_s[topic] = now_s + interval_s
@@ -81,8 +88,10 @@ class Conflater:
         for topic in self.intervals_s.keys() - intervals_s.keys():
             del topic.conflaters[self]
             self._next_s.pop(topic, None)
-        for topic in intervals_s:
+        for topic, interval_s in intervals_s.items():
             topic.conflaters[self] = None
+            if topic in self._next_s:  # counted from the row that was sent last
+                self._next_s[topic] += interval_s - self.intervals_s[topic]
         self.intervals_s = intervals_s
         gone = [topic for topic in self._waiting if topic not in intervals_s]
         return [

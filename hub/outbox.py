@@ -157,12 +157,12 @@ class Outbox:
             self._replays.remove(job)
         return bool(running)
 
-    def unread(self) -> list[Topic]:
-        """The topics of which a lagging client would get further rows as it reads on."""
+    def unread(self) -> dict[Topic, int]:
+        """The topics of which a lagging client would get rows as it reads on, with the arrival number before those."""
         if self._cursor is None:
-            return []
-        at, begins = self._cursor.at, self._begins
-        return [topic for topic in self.every if topic.at > at and topic.at >= begins.get(topic, 0)]
+            return {}
+        read = {topic: max(self._cursor.at, self._begins.get(topic, 0) - 1) for topic in self.every}
+        return {topic: read[topic] for topic in sorted(read, key=lambda topic: topic.at) if topic.at > read[topic]}
 
     def drop(self, topics: Set[Topic]) -> None:
         """Send no row of these topics that is not encoded yet."""

@@ -53,6 +53,7 @@ class Recovery:
         self,
         topics: Sequence[Topic],
         selectors: Sequence[Selector],
+        held: Sequence[Selector],
         epoch: str,
         at: int | None,
         seqs: Mapping[str, int],
@@ -61,6 +62,7 @@ class Recovery:
 
         Args:
             selectors: what was asked for, also what has not spoken in this epoch.
+            held: what the client observes already: a position says nothing of that.
             epoch: of the position.
             at: arrival number up to which topics that ``seqs`` does not name are complete; None: they get a snapshot.
             seqs: by topic, the number of the last row that the client has.
@@ -69,10 +71,12 @@ class Recovery:
         knows_at = knows_epoch and (at is None or at <= self._cut)
         for name, last in seqs.items():
             channel, _, code = name.partition(":")
-            if last and code not in self._history.channels.get(channel, {}) and _covered(selectors, channel, code):
+            is_meant = _covered(selectors, channel, code) and not _covered(held, channel, code)
+            if is_meant and code not in self._history.channels.get(channel, {}) and (last or not knows_epoch):
                 self._forgotten(name, epoch, last)
         for selector in selectors:
-            if not knows_at and selector.text not in seqs and not _seen(selector, topics):
+            is_meant = selector not in held and selector.text not in seqs
+            if is_meant and not knows_at and not self._has_spoken(selector):
                 self._forgotten(selector.text, epoch, None)
         for topic in topics:
             last = seqs.get(topic.name, -1)
@@ -103,6 +107,9 @@ class Recovery:
             jobs.append(HistoryJob(self._epoch, cursor, self._cut, topics, begins, self._request_id))
         return jobs
 
+    def _has_spoken(self, selector: Selector) -> bool:
+        return any(map(selector.matches, self._history.channels[selector.channel]))
+
     def _from(self, topic: Topic, seq: int) -> None:
         if seq <= topic.seq:
             self._begins[topic] = topic.at_of(seq)
@@ -129,7 +136,3 @@ class Recovery:
 
 def _covered(selectors: Sequence[Selector], channel: str, code: str) -> bool:
     return any(selector.channel == channel and selector.matches(code) for selector in selectors)
-
-
-def _seen(selector: Selector, topics: Sequence[Topic]) -> bool:
-    return any(selector.channel == topic.channel and selector.matches(topic.code) for topic in topics)

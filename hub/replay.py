@@ -113,6 +113,8 @@ def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: 
             raise RequestError("bad_message", "a replay by seq is of one topic")
         if (begin is not None and not isinstance(begin, Seq)) or (end is not None and not isinstance(end, Seq)):
             raise RequestError("bad_message", "from and to of a replay are both times, or both seq")
+    if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+        topics = ()
     begins = {}
     for topic in topics:
         first, last = topic.first_seq, topic.seq

@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from hub.auth import Token, origin_allowed
+from hub.auth import Token, is_loopback, origin_allowed
 from hub.core import Hub
 from hub.delivery import Delivery
 from hub.limits import Limits
@@ -124,6 +124,7 @@ class HubServer:
         self.draining = False
         self.closed_slow = 0
         self._ended = False
+        self._loopback_only = True
         self._hub = hub
         self._delivery = delivery
         self._settings = settings
@@ -151,6 +152,7 @@ class HubServer:
     async def start(self, host: str, port: int) -> Sequence[tuple[str, int]]:
         """Listen, and keep the clients alive. Returns the addresses. Raises OSError when the port can't be had."""
         settings = self._settings
+        self._loopback_only = is_loopback(host)
         self._server = await serve(
             self._serve,
             host,
@@ -225,6 +227,9 @@ class HubServer:
             if request.method == "HEAD":
                 page.body = b""
             return page
+        encodings = parse_qs(request.path.partition("?")[2]).get("encoding", [])
+        if not set(encodings) <= {"json", "msgpack"}:
+            return connection.respond(HTTPStatus.BAD_REQUEST, "The encoding is json or msgpack.\n")
         try:
             return self._refuse(connection, request.headers)
         except MultipleValuesError as error:
@@ -239,11 +244,14 @@ class HubServer:
         if len(self._connections) >= self._settings.max_clients:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The hub has no room for another client.\n")
         origin = headers.get("Origin")
-        if not origin_allowed(origin, headers.get("Host", ""), self._settings.allowed_origins):
+        host, allowed = headers.get("Host", ""), self._settings.allowed_origins
+        if not origin_allowed(origin, host, allowed, loopback_only=self._loopback_only):
             return connection.respond(HTTPStatus.FORBIDDEN, f"The origin {origin} is not allowed here.\n")
         token, shown = self._settings.token, headers.get("Authorization")
         if token is not None and shown is not None and not token.in_header(shown):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "This is not the token.\n")
+            refusal = connection.respond(HTTPStatus.UNAUTHORIZED, "This is not the token.\n")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -275,8 +283,7 @@ class HubServer:
         outbox.writable = not connection.paused
         self._connections[connection] = None
         session.welcome(settings.name, settings.heartbeat_s, _now_ms())
-        if not session.authorized:
-            loop.call_later(settings.auth_timeout_s, self._expect_authorized, connection)
+        expecting = loop.call_later(settings.auth_timeout_s, self._expect_authorized, connection)
         try:
             async for message in connection:
                 session.receive(message, loop.time(), _now_ms())
@@ -284,6 +291,7 @@ class HubServer:
         except ConnectionClosed:
             _logger.debug("client %s lost: %s", session.name, connection.close_reason)
         finally:
+            expecting.cancel()
             session.leave()
             self._delivery.forget(outbox)
             del self._connections[connection]
@@ -309,13 +317,19 @@ class HubServer:
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
-            markets = {market: dict(health) for market, health in self._markets().items()}
-            for number, connection in enumerate(list(self._connections)):
-                if number % SESSIONS_PER_TURN == 0:
-                    await asyncio.sleep(0)
-                    self._hub.flush()
-                if connection.session is not None:
-                    connection.session.heartbeat(_now_ms(), markets)
+            try:
+                await self._beat()
+            except Exception:  # heartbeats that have ended would look like a dead hub
+                _logger.exception("a heartbeat could not be sent")
+
+    async def _beat(self) -> None:
+        markets = {market: dict(health) for market, health in self._markets().items()}
+        for number, connection in enumerate(list(self._connections)):
+            if number % SESSIONS_PER_TURN == 0:
+                await asyncio.sleep(0)
+                self._hub.flush()
+            if connection.session is not None:
+                connection.session.heartbeat(_now_ms(), markets)
 
     async def _watch_stalled(self) -> None:
         """Give up clients whose socket took nothing for too long: what waits may be too little for the byte limit."""

@@ -255,9 +255,9 @@ class Session:
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
         if outbox.conflater is not None:
-            for topic in unread:  # the rows that it has not read are conflated to the newest
+            for topic, read_at in unread.items():  # the rows that it has not read are conflated to the newest
                 if topic in outbox.conflater.intervals_s:
-                    outbox.conflater.put(topic, topic.newest, at)
+                    outbox.conflater.skip(topic, topic.newest, read_at, topic.seq - topic.first_after(read_at))
         jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
         return [topic for topic in conflated if topic in outbox.every], jobs
 
@@ -275,7 +275,8 @@ class Session:
             elif isinstance(since.epoch, str) and since.time is UNSET:
                 seqs = since.seq if isinstance(since.seq, dict) else {}
                 at = since.at if isinstance(since.at, int) else None
-                recovery.after_position(fresh, selectors, since.epoch, at, seqs)
+                held = [hub.router.select(name) for name in self._modes]
+                recovery.after_position(fresh, selectors, held, since.epoch, at, seqs)
             else:
                 raise RequestError("bad_message", "since has either time, or epoch with at and seq")
         return recovery

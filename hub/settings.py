@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from hub import topics
+from hub.auth import is_loopback
 
 _TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -224,7 +225,7 @@ class Settings(BaseModel):
             if self.token.get_secret_value():
                 raise ValueError("token and token_file are both set: keep one of them")
             self._token_from_file = _read_token(self.token_file)
-        if not (self.access_token or self.insecure or _is_loopback(self.host)):
+        if not (self.access_token or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set a token (ARGUS_TOKEN or token_file), "
                 "or let anybody in with --insecure"
@@ -245,10 +246,3 @@ def _read_token(path: Path) -> SecretStr:
         return _token(SecretStr(token))
     except ValueError as error:
         raise ValueError(f"the token in token_file {path} {error}") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

@@ -44,6 +44,7 @@ class Scripted:
     wanted: list[frozenset[str]] = field(default_factory=list)
     name = "scripted"
     simulated = True
+    continues = True
     channels = frozenset({"tick"})
     trading_days: frozenset[date] | None = None
 
@@ -381,3 +382,14 @@ async def test_a_clock_that_fails_once_does_not_end_the_watch(
 
         hub.app._watch._now_ms = now_ms
         await until(lambda: len(looks) > 3, patience_s=3)
+
+
+async def test_a_source_that_would_begin_anew_is_left_ended(pauses: list[float]) -> None:
+    """A recording that is played again would give its rows a second time in the same epoch."""
+    source = Scripted([fail])
+    source.continues = False
+    app = app_of(source)
+    await app._run_source()
+    assert (source.started, pauses) == (1, [])
+    assert app._watch.source_state == "away"
+    assert "can't go on" in app._watch.source_reason

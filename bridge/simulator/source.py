@@ -80,6 +80,11 @@ class SimulatorSource:
         return True
 
     @property
+    def continues(self) -> bool:
+        """Always true: the market goes on where it was."""
+        return True
+
+    @property
     def channels(self) -> frozenset[str]:
         """Ticks only."""
         return frozenset({"tick"})

@@ -52,3 +52,25 @@ def test_an_origin_without_a_host_is_not_the_same_as_a_missing_host(origin: str)
 
 def test_an_origin_that_is_no_address_is_refused() -> None:
     assert not origin_allowed("http://[::1", "hub:8765", set())
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost:8765", True),
+        ("127.0.0.1:8765", True),
+        ("127.1.2.3", True),
+        ("[::1]:8765", True),
+        ("rebound.example:8765", False),
+        ("localhost.example", False),
+        ("10.0.0.1:8765", False),
+        ("", False),
+    ],
+)
+def test_a_hub_of_this_machine_only_has_no_other_name(host: str, allowed: bool) -> None:
+    """DNS rebinding: the name of a foreign page points here, so that its origin and the host are alike."""
+    assert origin_allowed(f"http://{host}", host, set(), loopback_only=True) is allowed
+
+
+def test_a_listed_origin_is_allowed_on_this_machine_too() -> None:
+    assert origin_allowed("https://desk.example", "127.0.0.1", {"https://desk.example"}, loopback_only=True)

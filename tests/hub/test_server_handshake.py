@@ -264,3 +264,17 @@ async def test_a_port_in_use_is_an_os_error() -> None:
         server = type(other.server)(other.hub, other.delivery, settings(), lambda *_: None, dict)
         with pytest.raises(OSError, match="in use"):
             await server.start("127.0.0.1", other.port)
+
+
+async def test_an_encoding_that_nobody_knows_is_refused() -> None:
+    async with served_hub() as served:
+        answer = await ask(served.port, "/ws?encoding=xml", *UPGRADE)
+    assert answer.status == 400
+    assert "msgpack" in answer.body
+
+
+async def test_a_page_of_a_name_that_was_made_to_point_here_is_refused() -> None:
+    """`ask` says ``Host: hub.test``; a hub on loopback has no such name."""
+    async with served_hub() as served:
+        answer = await ask(served.port, "/ws", *UPGRADE, "Origin: http://hub.test")
+    assert answer.status == 403

@@ -46,6 +46,11 @@ async def publish_until(served: ServedHub, witness: PlainClient, happened: Calla
     return newest
 
 
+def is_stuck(served: ServedHub) -> bool:
+    """Whether so much waits that a socket can't take more of it, or the client was given up already."""
+    return served.server.pending_bytes > MORE_THAN_A_NETWORK_HOLDS or served.server.closed_slow > 0
+
+
 async def read_all(client: PlainClient) -> list[Any]:
     """Everything up to the end of the connection."""
     messages = []
@@ -169,7 +174,7 @@ async def test_a_client_whose_socket_takes_nothing_is_closed_although_few_bytes_
         plain_client(served.url, "msgpack") as witness,
     ):
         await subscribe(lazy, witness)
-        await publish_until(served, witness, lambda: served.server.pending_bytes > MORE_THAN_A_NETWORK_HOLDS)
+        await publish_until(served, witness, lambda: is_stuck(served))
         await until(lambda: served.server.closed_slow)
         await read_all(lazy)
         assert lazy.socket.close_code == 4408
@@ -205,7 +210,7 @@ async def test_a_client_that_only_sends_pings_and_reads_nothing_is_closed() -> N
         await deaf.subscribe("tick:*", since="none")
         await until(lambda: list(served.hub.router.audiences))
         await subscribe(witness)
-        await publish_until(served, witness, lambda: served.server.pending_bytes > MORE_THAN_A_NETWORK_HOLDS)
+        await publish_until(served, witness, lambda: is_stuck(served))
         talking = asyncio.create_task(chatter(deaf))
         try:
             await until(lambda: served.server.closed_slow)
