@@ -5,12 +5,20 @@ is counted. What waits is bounded by the number of topics, however slow the clie
 """
 
 from collections.abc import Mapping, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hub.history import Run, Topic
 
 if TYPE_CHECKING:
     from hub.outbox import Outbox
+
+
+class Waiting(NamedTuple):
+    """A row that waits: its arrival number, and one before which the client had everything."""
+
+    before_at: int
+    at: int
+    row: bytes
 
 
 class Conflater:
@@ -26,7 +34,7 @@ class Conflater:
         """Each topic, and the least time between two of its rows (0: as often as the client can take them)."""
         self.skipped = 0
         """Rows that were replaced by newer ones before they could be sent."""
-        self._waiting: dict[Topic, tuple[int, bytes]] = {}
+        self._waiting: dict[Topic, Waiting] = {}
         self._next_s: dict[Topic, float] = {}
 
     @property
@@ -37,14 +45,14 @@ class Conflater:
     @property
     def at(self) -> int | None:
         """An arrival number before every row that waits; None when none does."""
-        return min((at for at, _ in self._waiting.values()), default=None)
+        return min((waiting.before_at for waiting in self._waiting.values()), default=None)
 
     def put(self, topic: Topic, row: bytes, before_at: int) -> None:
         """Take a live row. ``before_at`` is an arrival number before it."""
-        if self._waiting.pop(topic, None) is not None:  # so that what waits stays in order of arrival
+        if topic in self._waiting:
             self.skipped += 1
             self.outbox.counts.rows_conflated += 1
-        self._waiting[topic] = before_at, row
+        self._waiting[topic] = Waiting(before_at, topic.at, row)
 
     def skip(self, topic: Topic, row: bytes, before_at: int, skipped: int) -> None:
         """Take the newest of rows that the client would have read from the log; ``skipped`` is how many were older."""
@@ -55,13 +63,13 @@ class Conflater:
     def take(self, now_s: float) -> list[Run]:
         """Take the rows that are due, in order of arrival."""
         due = [topic for topic in self._waiting if self._next_s.get(topic, 0.0) <= now_s]
-        due.sort(key=lambda topic: self._waiting[topic][0])  # rows of one turn have one place, and stay in order
+        due.sort(key=lambda topic: self._waiting[topic].at)
         for topic in due:
             if interval_s := self.intervals_s[topic]:
                 self._next_s[topic] = now_s + interval_s
         runs: list[Run] = []
         for topic in due:
-            _, row = self._waiting.pop(topic)
+            row = self._waiting.pop(topic).row
             if not runs or runs[-1].channel != topic.channel:
                 runs.append(Run(topic.channel, []))
             runs[-1].rows.append(row)
@@ -93,7 +101,8 @@ class Conflater:
             if topic in self._next_s:  # counted from the row that was sent last
                 self._next_s[topic] += interval_s - self.intervals_s[topic]
         self.intervals_s = intervals_s
-        gone = [topic for topic in self._waiting if topic not in intervals_s]
-        return [
-            (topic, row) for topic, (_, row) in [(topic, self._waiting.pop(topic)) for topic in gone] if topic in every
-        ]
+        gone = {topic: row for topic, row in self._waiting.items() if topic not in intervals_s}
+        for topic in gone:
+            del self._waiting[topic]
+        last = sorted((topic for topic in gone if topic in every), key=lambda topic: gone[topic].at)
+        return [(topic, gone[topic].row) for topic in last]

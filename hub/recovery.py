@@ -75,7 +75,7 @@ class Recovery:
             if is_meant and code not in self._history.channels.get(channel, {}) and (last or not knows_epoch):
                 self._forgotten(name, epoch, last)
         for selector in selectors:
-            is_meant = selector not in held and selector.text not in seqs
+            is_meant = selector.text not in seqs and not _is_held(selector, held)
             if is_meant and not knows_at and not self._has_spoken(selector):
                 self._forgotten(selector.text, epoch, None)
         for topic in topics:
@@ -136,3 +136,8 @@ class Recovery:
 
 def _covered(selectors: Sequence[Selector], channel: str, code: str) -> bool:
     return any(selector.channel == channel and selector.matches(code) for selector in selectors)
+
+
+def _is_held(selector: Selector, held: Sequence[Selector]) -> bool:
+    covered = selector.exact is not None and _covered(held, selector.channel, selector.exact)
+    return covered or any(selector.text == other.text for other in held)

@@ -257,7 +257,8 @@ class Session:
         if outbox.conflater is not None:
             for topic, read_at in unread.items():  # the rows that it has not read are conflated to the newest
                 if topic in outbox.conflater.intervals_s:
-                    outbox.conflater.skip(topic, topic.newest, read_at, topic.seq - topic.first_after(read_at))
+                    skipped = max(0, topic.seq - topic.first_after(read_at))
+                    outbox.conflater.skip(topic, topic.newest, read_at, skipped)
         jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
         return [topic for topic in conflated if topic in outbox.every], jobs
 

@@ -142,9 +142,7 @@ class Settings(BaseModel):
 
     source: Literal["sim", "recording", "xtquant"] = Field(default="sim", description="where rows come from")
     symbols: _Whole = Field(default=5500, ge=1, le=60_000, description="simulator: number of instruments")
-    interval: _Number = Field(
-        default=3.0, ge=0.01, le=3600, description="simulator: seconds between two rows of a stock"
-    )
+    interval: _Number = Field(default=3.0, ge=0.1, le=600, description="simulator: seconds between two rows of a stock")
     seed: _Whole = Field(default=1, ge=0, le=2**63 - 1, description="simulator: the same seed gives the same market")
     speed: _Number = Field(default=1.0, ge=0, le=100_000, description="pace: 1 original, n times, 0 as fast as it goes")
     sim_start: Annotated[time, BeforeValidator(_time_of_day)] = Field(

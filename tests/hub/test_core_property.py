@@ -138,9 +138,11 @@ class Market(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "patch"):
             return
-        for client in self.all_clients:
-            self._finish(client)
-        self.patch.undo()
+        try:
+            for client in self.all_clients:
+                self._finish(client)
+        finally:
+            self.patch.undo()
 
     def _wants(self, names: frozenset[str]) -> None:
         self.wanted = names

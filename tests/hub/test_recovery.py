@@ -131,11 +131,13 @@ def test_without_an_arrival_number_topics_that_are_not_named_get_a_snapshot() ->
 
 def test_a_pattern_with_nothing_yet_is_recovered_in_the_same_epoch() -> None:
     client = make_client(A)
-    for position in {"at": 1}, {}:
-        reply, story = resume(client, "tick:*.SZ", f"tick:{B}", **position)
+    positions: list[dict[str, Any]] = [{"at": 1, "seq": {f"tick:{B}": 0}}, {"at": 1}, {}]
+    for position in positions:
+        back = Client(client.hub)
+        reply, story = resume(back, "tick:*.SZ", f"tick:{B}", **position)
         assert (is_recovered(reply), reply["matched"], story) == (True, 0, [])
     speak(client, C, B)
-    assert client.told() == [*live(C, 1), *live(B, 1)]
+    assert back.told() == [*live(C, 1), *live(B, 1)]
 
 
 @pytest.mark.parametrize("at", range(10))
@@ -267,6 +269,15 @@ def test_a_position_says_nothing_of_topics_that_the_client_observes_already(spok
     assert (is_recovered(reply), story) == (True, [])
 
 
+@pytest.mark.parametrize("seqs", [{}, {f"tick:{A}": 1}], ids=str)
+def test_a_position_says_nothing_of_a_topic_that_a_pattern_of_the_client_covers_already(seqs: dict[str, int]) -> None:
+    client = make_client()
+    client.ask("subscribe", topics=["tick:*"], since="none")
+    client.told()
+    reply, story = resume(client, f"tick:{A}", epoch="another", at=1, seq=seqs)
+    assert (is_recovered(reply), story) == (True, [])
+
+
 # What history no longer holds
 
 
@@ -304,6 +315,20 @@ def test_rows_of_a_topic_that_is_not_named_are_announced_where_some_after_the_ar
     reply, story = resume(client, "tick:*", at=1, seq={f"tick:{A}": 1})
     assert reply["unrecovered"] == [f"tick:{B}"]
     assert story == [("gap", f"tick:{B}", 1, 4), *replay(B, 5, 6)]
+
+
+def test_rows_that_were_announced_as_let_go_are_not_announced_again_on_the_way() -> None:
+    client = make_client(B, *[A] * 6, ring_rows=2)
+    _, story = resume(client, "tick:*", at=0, seq={})
+    assert story == [("gap", f"tick:{A}", 1, 4), *replay(B, 1), *replay(A, 5, 6)]
+
+
+@pytest.mark.parametrize(("time_ms", "gaps"), [(4, [("gap", f"tick:{A}", 1, 4)]), (5, [])])
+def test_since_a_time_that_a_row_let_go_may_have_had_there_is_a_gap(time_ms: int, gaps: Story) -> None:
+    client = make_client(*[A] * 6, ring_rows=2)
+    client.ask("subscribe", topics=["tick:*"], since={"time": time_ms})
+    client.pump()
+    assert client.told() == [("subscribed",), *gaps, *replay(A, 5, 6)]
 
 
 @pytest.mark.parametrize("position", [{"at": 0, "seq": {}}, {"at": 9, "seq": {f"tick:{A}": 0}}], ids=str)
