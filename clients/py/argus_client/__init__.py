@@ -7,6 +7,8 @@
             print(tick.code, tick.lastPrice)
 """
 
+from argus_client.backoff import Backoff
+from argus_client.callbacks import Reconnected
 from argus_client.connecting import connect
 from argus_client.errors import (
     ArgusError,
@@ -19,6 +21,7 @@ from argus_client.errors import (
 )
 from argus_client.hub import Hub, RoundTrip
 from argus_client.messages import Draining, Gap, Heartbeat, MarketHealth, Slow, TopicInfo, Welcome
+from argus_client.position import Position
 from argus_client.rows import Bar, Row, Status, Tick
 from argus_client.subscription import Subscription
 from argus_client.version import VERSION
@@ -27,6 +30,7 @@ __version__ = VERSION
 
 __all__ = [
     "ArgusError",
+    "Backoff",
     "Bar",
     "CallbackError",
     "ConnectError",
@@ -37,7 +41,9 @@ __all__ = [
     "Hub",
     "HubError",
     "MarketHealth",
+    "Position",
     "ProtocolError",
+    "Reconnected",
     "RoundTrip",
     "Row",
     "Slow",

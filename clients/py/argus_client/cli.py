@@ -37,7 +37,7 @@ class UsageError(Exception):
 
 
 async def tail(hub: Hub, args: argparse.Namespace, screen: Screen) -> None:
-    """Print rows as they come, ``--count`` of them or until stopped."""
+    """Print rows as they come, ``--count`` of them or until stopped. A hub that goes away is waited for."""
     since = await resolve_since(hub, args.topics, args.since)
     rows = await hub.subscribe(*args.topics, since=since, inline_gaps=True)
     shown = 0
@@ -106,11 +106,15 @@ def main(argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr
 
 async def _run(args: argparse.Namespace, screen: Screen) -> None:
     command: Command = args.command
+    waits = command is tail  # the others are done sooner than a hub is back
     try:
         connecting = connect(
             args.url,
             token=_token(args.token_file),
+            reconnect=waits,
             on_draining=lambda notice: screen.say(f"the hub is going to restart: {notice.reason}"),
+            on_disconnect=lambda lost: screen.say(f"{lost}; trying again") if waits and lost.retryable else None,
+            on_reconnect=lambda back: screen.say(f"connected again after {back.away_s:.1f} s"),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -8,11 +8,14 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Final
 
+from argus_client.backoff import Backoff
+from argus_client.callbacks import Callbacks, Reconnected
 from argus_client.codec import Encoding
+from argus_client.errors import ConnectionLost
 from argus_client.hub import Hub
 from argus_client.link import Link, Target
 from argus_client.messages import Draining, Gap, Heartbeat, Slow
-from argus_client.session import Callbacks
+from argus_client.position import Position, check_position
 
 QUEUE_ROWS: Final = 10_000
 """Bound of each subscription's queue: two whole-market batches of ticks, about 12 MB."""
@@ -22,10 +25,9 @@ OPEN_TIMEOUT_S: Final = 10.0
 class Connecting:
     """A connection that is about to be opened; see `connect`."""
 
-    def __init__(self, target: Target, callbacks: Callbacks, queue_rows: int) -> None:
+    def __init__(self, target: Target, open_hub: Callable[[Link], Hub]) -> None:
         self._target = target
-        self._callbacks = callbacks
-        self._queue_rows = queue_rows
+        self._open_hub = open_hub
         self._hub: Hub | None = None
 
     def __await__(self) -> Generator[object, None, Hub]:
@@ -42,7 +44,7 @@ class Connecting:
             await self._hub.__aexit__(kind, error, traceback)
 
     async def _open(self) -> Hub:
-        return Hub(await Link.open(self._target), self._callbacks, self._queue_rows)
+        return self._open_hub(await Link.open(self._target))
 
 
 def connect(
@@ -54,10 +56,14 @@ def connect(
     open_timeout_s: float = OPEN_TIMEOUT_S,
     ssl: tls.SSLContext | None = None,
     proxy: str | None = None,
+    reconnect: bool | Backoff = True,
+    resume: Position | None = None,
     on_gap: Callable[[Gap], object] | None = None,
     on_slow: Callable[[Slow], object] | None = None,
     on_heartbeat: Callable[[Heartbeat], object] | None = None,
     on_draining: Callable[[Draining], object] | None = None,
+    on_disconnect: Callable[[ConnectionLost], object] | None = None,
+    on_reconnect: Callable[[Reconnected], object] | None = None,
 ) -> Connecting:
     """Connect to a hub, such as ``ws://127.0.0.1:8765/ws``.
 
@@ -65,14 +71,24 @@ def connect(
     each subscription holds of rows that have arrived and were not read; when one is full, reading from the socket
     pauses. ``open_timeout_s`` covers everything up to the hub's welcome. ``ssl`` is for ``wss://`` with
     certificates of one's own; ``proxy`` is the URL of a proxy, and those of the environment are not used, because
-    a hub is usually near. The callbacks are plain functions that are called as soon as the message arrives, before
-    rows that wait in queues; they must not block.
+    a hub is usually near.
+
+    A connection that breaks later is renewed after pauses of 0.5 to 20 s (a `Backoff` sets others), every
+    subscription goes on where it was, and each row is handed over once; ``on_gap`` hears of what the hub could not
+    give any more. ``reconnect=False`` ends everything with ConnectionLost instead. ``resume`` is what `Hub.position`
+    returned before this program was restarted: every subscription goes on after it.
+
+    The callbacks are plain functions that are called as soon as the message arrives, before rows that wait in queues;
+    they must not block.
 
     Raises:
         ValueError: an argument can't be meant (at once).
-        ConnectError: the connection could not be opened (when awaited or entered).
+        ConnectError: the connection could not be opened at first (when awaited or entered).
     """
     if queue_rows < 1:
         raise ValueError("queue_rows must be at least 1")
     target = Target(url, token, encoding, open_timeout_s, ssl, proxy)
-    return Connecting(target, Callbacks(on_gap, on_slow, on_heartbeat, on_draining), queue_rows)
+    callbacks = Callbacks(on_gap, on_slow, on_heartbeat, on_draining, on_disconnect, on_reconnect)
+    backoff = (Backoff() if reconnect else None) if isinstance(reconnect, bool) else reconnect
+    start = None if resume is None else check_position(resume)
+    return Connecting(target, lambda link: Hub(link, target, callbacks, queue_rows, backoff, start))

@@ -1,6 +1,6 @@
-"""The user's view of a hub: what can be asked of an open connection.
+"""The user's view of a hub: what can be asked of it, and its life from connecting to closing.
 
-One task per connection reads the link and feeds the session; here begins and ends its life.
+One task reads the link and feeds the session. When a link breaks it opens the next one, and the session goes on.
 """
 
 import asyncio
@@ -8,16 +8,20 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
-from argus_client.errors import ArgusError, CallbackError, ProtocolError
+from argus_client.backoff import Backoff
+from argus_client.callbacks import Callbacks, Reconnected, tell
+from argus_client.errors import ArgusError, CallbackError, ConnectError, ConnectionLost, ProtocolError
 from argus_client.inbox import Inbox
 from argus_client.ledger import Mode, Order, Since
-from argus_client.link import Link
-from argus_client.messages import Gap, TopicInfo, Welcome
+from argus_client.link import Link, Target
+from argus_client.messages import Data, Draining, Gap, Heartbeat, TopicInfo, Welcome
+from argus_client.position import Position, check_position
 from argus_client.rows import Row, row_type
-from argus_client.session import Callbacks, Session
+from argus_client.session import Session
 from argus_client.subscription import Subscription
 from argus_client.topics import TopicSet
 
@@ -35,12 +39,29 @@ class RoundTrip:
 
 
 class Hub:
-    """An open connection to a hub. Made by `connect`; all its methods belong to one event loop."""
+    """A connection to a hub, renewed when it breaks. Made by `connect`; all its methods belong to one event loop.
 
-    def __init__(self, link: Link, callbacks: Callbacks, queue_rows: int) -> None:
+    ``backoff`` is None where it shall not be renewed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        target: Target,
+        callbacks: Callbacks,
+        queue_rows: int,
+        backoff: Backoff | None,
+        resume: Position | None,
+    ) -> None:
         self._link = link
-        self._session = Session(link.welcome, link.send, callbacks)
+        self._target = target
+        self._callbacks = callbacks
+        self._session = Session(link.welcome, link.send, callbacks, resume)
         self._queue_rows = queue_rows
+        self._backoff = backoff
+        self._resume = resume
+        self._fruitless = 0
+        self._not_before_s = 0.0
         self._pumps: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._error: ArgusError | None = None
@@ -54,6 +75,11 @@ class Hub:
         return self._session.welcome
 
     @property
+    def connected(self) -> bool:
+        """False while the hub is away, and when it was left for good."""
+        return self._session.connected
+
+    @property
     def epoch(self) -> str:
         """Name of the hub's unbroken history; row numbers mean nothing without it."""
         return self._session.welcome.epoch
@@ -63,6 +89,14 @@ class Hub:
         """Newest arrival number that the hub confirmed, in welcome, replies and heartbeats."""
         return self._session.at
 
+    def position(self) -> Position:
+        """Return how far this program is: data for JSON, to be given to ``connect(..., resume=...)`` after a restart.
+
+        It covers only rows whose handler has returned; with an iterator, those before the row handed out last. So
+        after a crash a row may come again, and none is missed. Of several subscriptions the slowest counts.
+        """
+        return self._session.position()
+
     @overload
     def subscribe(
         self,
@@ -70,6 +104,7 @@ class Hub:
         since: Since = ...,
         mode: Mode = ...,
         interval_ms: int | None = ...,
+        resume: Position | Literal[False] | None = ...,
         inline_gaps: bool = ...,
     ) -> Subscription[Any]: ...
     @overload
@@ -80,6 +115,7 @@ class Hub:
         since: Since = ...,
         mode: Mode = ...,
         interval_ms: int | None = ...,
+        resume: Position | Literal[False] | None = ...,
         inline_gaps: Literal[False] = ...,
     ) -> Subscription[RowT]: ...
     @overload
@@ -90,6 +126,7 @@ class Hub:
         since: Since = ...,
         mode: Mode = ...,
         interval_ms: int | None = ...,
+        resume: Position | Literal[False] | None = ...,
         inline_gaps: Literal[True],
     ) -> Subscription[RowT | Gap]: ...
     def subscribe(
@@ -99,6 +136,7 @@ class Hub:
         since: Since = None,
         mode: Mode = "every",
         interval_ms: int | None = None,
+        resume: Position | Literal[False] | None = None,
         inline_gaps: bool = False,
     ) -> Subscription[Any]:
         """Subscribe to topics: exact (``tick:600000.SH``), patterns (``tick:688*.SH``), universes (``tick:@NAME``).
@@ -107,7 +145,8 @@ class Hub:
         ``"open"``, the whole current trading day; ``{"time": ms}``, from that exchange time on (epoch milliseconds).
         ``mode="latest"`` skips rows that a newer one of their topic has overtaken, or sends at most one row per
         topic in ``interval_ms``. ``row`` is the class that type checkers shall see (`Tick`, `Bar`, `Status`).
-        With ``inline_gaps`` a `Gap` is yielded at its place among the rows.
+        With ``inline_gaps`` a `Gap` is yielded at its place among the rows. ``resume`` is a `position`, after which
+        to go on instead of where ``since`` says; absent, that of the connection; False, none.
 
         The hub sends a row once per connection; here it goes to every subscription that covers it. History,
         though, is sent for topics that the connection did not have yet: a second subscription of the same topic
@@ -124,7 +163,8 @@ class Hub:
             if not issubclass(row_type(channel), row):
                 raise ValueError(f"rows of channel {channel} are {row_type(channel).__name__}, not {row.__name__}")
         inbox = Inbox(", ".join(topics), self._queue_rows, self._session.brake, with_gaps=inline_gaps)
-        return Subscription(self._session, order, inbox)
+        start = None if resume is False else self._resume if resume is None else check_position(resume)
+        return Subscription(self._session, order, inbox, start)
 
     async def on(
         self,
@@ -133,6 +173,7 @@ class Hub:
         since: Since = None,
         mode: Mode = "every",
         interval_ms: int | None = None,
+        resume: Position | Literal[False] | None = None,
     ) -> Subscription[RowT]:
         """Call a function, plain or asynchronous, with every row; arguments and errors are those of `subscribe`.
 
@@ -140,7 +181,9 @@ class Hub:
         the next row. What ends the connection is raised by `wait_closed`, or else when the ``async with`` block
         of the connection is left. If the callback raises, the connection ends with a CallbackError.
         """
-        subscription: Subscription[RowT] = self.subscribe(*topics, since=since, mode=mode, interval_ms=interval_ms)
+        subscription: Subscription[RowT] = self.subscribe(
+            *topics, since=since, mode=mode, interval_ms=interval_ms, resume=resume
+        )
         await subscription
         pump = asyncio.get_running_loop().create_task(self._pump(subscription, callback))
         self._pumps.add(pump)
@@ -212,14 +255,57 @@ class Hub:
     async def _read(self) -> None:
         try:
             while True:
-                self._session.receive(await self._link.receive())
-                await self._session.brake.wait_off()
+                lost = await self._listen()
+                self._session.suspend(lost)
+                self._link.abort()
+                tell(self._callbacks.on_disconnect, lost)
+                if self._backoff is None or not lost.retryable:
+                    raise lost
+                await self._regain(self._backoff)
         except ArgusError as error:
             self._end(error)
         except Exception as error:  # a fault of this client must not look like a market that has gone quiet
             fault = ArgusError(f"fault in the client: {error!r}")
             fault.__cause__ = error
             self._end(fault)
+
+    async def _listen(self) -> ConnectionLost:
+        """Feed the session until the connection is lost, and return how that came."""
+        try:
+            while True:
+                message = await self._link.receive()
+                if isinstance(message, Data | Heartbeat):
+                    self._fruitless = 0
+                elif isinstance(message, Draining):
+                    self._not_before_s = asyncio.get_running_loop().time() + message.close_in_ms / 1000
+                self._session.receive(message)
+                await self._session.brake.wait_off()
+        except ConnectionLost as lost:
+            return lost
+
+    async def _regain(self, backoff: Backoff) -> None:
+        """Connect again, and take up every subscription. Raises ArgusError where that is of no use."""
+        loop = asyncio.get_running_loop()
+        lost_s, epoch = loop.time(), self._session.welcome.epoch
+        for attempts in count(1):
+            # A hub that drains takes nobody before it has closed everybody.
+            drained_s = max(0.0, self._not_before_s - loop.time())
+            await asyncio.sleep(max(drained_s, backoff.pause_s(self._fruitless)))
+            self._fruitless += 1
+            try:
+                self._link = await Link.open(self._target)
+                await self._session.resume(self._link.welcome, self._link.send)
+            except (ConnectError, ConnectionLost) as error:
+                if not error.retryable:
+                    raise
+                _log.info("attempt %d: %s", attempts, error)
+                if isinstance(error, ConnectionLost):
+                    self._session.suspend(error)
+                    self._link.abort()
+                continue
+            same = self._session.welcome.epoch == epoch
+            tell(self._callbacks.on_reconnect, Reconnected(attempts, loop.time() - lost_s, same))
+            return
 
     async def _pump(self, subscription: Subscription[RowT], callback: Callable[[RowT], object]) -> None:
         try:

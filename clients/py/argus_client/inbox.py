@@ -85,6 +85,23 @@ class Inbox:
         self._error: ArgusError | None = None
         self._said_full = False
         self._unbroken_rows = 0
+        self._in_hand: Row | Gap | None = None
+        self._put = 0
+
+    @property
+    def waiting(self) -> list[Row | Gap]:
+        """What is not handled yet, oldest first. An item is handled when the next one is asked for."""
+        return ([] if self._in_hand is None else [self._in_hand]) + list(self._items)
+
+    @property
+    def put_so_far(self) -> int:
+        """How many items were ever put."""
+        return self._put
+
+    @property
+    def handled_so_far(self) -> int:
+        """How many items were ever handled."""
+        return self._put - len(self.waiting)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -94,6 +111,7 @@ class Inbox:
         if self._ended:
             return
         self._items.append(item)
+        self._put += 1
         if len(self._items) == self._limit_rows:
             self._brake.pull(self)
             if not self._said_full:
@@ -109,6 +127,7 @@ class Inbox:
             ArgusError: what ended the connection, after everything that came before it was read.
             RuntimeError: another task is waiting here already.
         """
+        self._in_hand = None
         self._unbroken_rows += 1
         if self._unbroken_rows == YIELD_EVERY_ROWS:
             self._unbroken_rows = 0
@@ -125,7 +144,7 @@ class Inbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        item = self._items.popleft()
+        item = self._in_hand = self._items.popleft()
         if len(self._items) == self._limit_rows // 2:
             self._brake.release(self)
         return item
@@ -141,6 +160,7 @@ class Inbox:
     def discard(self) -> None:
         """Forget what is queued, and end."""
         self._items.clear()
+        self._in_hand = None
         self._ended = True
         self._error = None
         self._brake.release(self)

@@ -56,6 +56,9 @@ class Ledger:
         self._orders: dict[Inbox, Order] = {}
         self._at_hub: set[str] = set()
 
+    def __contains__(self, inbox: Inbox) -> bool:
+        return inbox in self._orders
+
     @property
     def inboxes(self) -> list[Inbox]:
         """The inboxes of all orders."""
@@ -84,10 +87,18 @@ class Ledger:
         order = self._orders.pop(inbox, None)
         if order is None:
             return []
-        needed = {text for other in self._orders.values() for text in other.topics.texts}
-        unneeded = [text for text in order.topics.texts if text in self._at_hub and text not in needed]
+        unneeded = [text for text in self.unneeded(order) if text in self._at_hub]
         self._at_hub.difference_update(unneeded)
         return unneeded
+
+    def unneeded(self, order: Order) -> list[str]:
+        """Return the topics of an order that no other has."""
+        needed = {text for other in self._orders.values() for text in other.topics.texts}
+        return [text for text in order.topics.texts if text not in needed]
+
+    def forget_hub(self) -> None:
+        """Note that the connection is gone, and with it what the hub had accepted. The orders stand."""
+        self._at_hub.clear()
 
 
 def _check_terms(order: Order, other: Order) -> None:

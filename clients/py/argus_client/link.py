@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from argus_client.codec import CODECS, Codec, Encoding
@@ -147,6 +147,12 @@ class Link:
             both.create_task(self._discard())
             both.create_task(self._websocket.close(code, reason))
 
+    def abort(self) -> None:
+        """Drop the connection without a goodbye."""
+        if self._beat is not None:
+            self._beat.cancel()
+        self._websocket.transport.abort()
+
     async def _discard(self) -> None:
         with suppress(ConnectionClosed):
             while True:
@@ -204,6 +210,8 @@ async def _handshake(target: Target, subprotocol: str) -> ClientConnection:
         why = "nobody answers there; is the hub running?" if error.errno is None else error.strerror or error
         raise target.refused(why, retryable=True) from error
     except WebSocketException as error:
+        if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | ConnectionError):
+            raise target.refused("the connection broke off before there was an answer", retryable=True) from error
         raise target.refused(f"not answered as a hub would: {error}") from error
 
 
@@ -231,7 +239,7 @@ def _refusal(target: Target, error: InvalidStatus) -> ConnectError:
         why = "the hub wants a token"
     said = _first_line(error.response.body)
     detail = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    return target.refused(f"{why} ({detail})", status=status, retryable=status == 503)
+    return target.refused(f"{why} ({detail})", status=status, retryable=status >= 500)
 
 
 def _first_line(body: bytes | bytearray | None) -> str:

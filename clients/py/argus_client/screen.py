@@ -45,15 +45,17 @@ class Screen:
         self._write(line(columns, shown))
 
     def show_gap(self, gap: Gap) -> None:
-        """Write a gap at its place among the rows: in text a line, in JSON an object with the one key ``gap``."""
-        known = asdict(gap)
-        del known["request_id"]
+        """Tell a person of a gap at its place among the rows, and a program by an object with the one key ``gap``."""
         if self._as_text:
-            seqs = "" if gap.from_seq is None and gap.to_seq is None else f" rows {gap.from_seq} to {gap.to_seq}"
-            times = "" if gap.from_time is None else f" {clock(gap.from_time)} to {clock(gap.to_time)}"
-            self._write(f"-- gap in {gap.topic}:{seqs}{times} ({gap.cause}) --")
+            self.flush()  # both streams may be one terminal: the rows before it come first
         else:
+            known = asdict(gap)
+            del known["request_id"]
             self._write_json({"gap": known})
+        end = "on" if gap.to_seq is None else f"to {gap.to_seq}"
+        seqs = "" if gap.from_seq is None else f" rows from {gap.from_seq} {end}"
+        times = "" if gap.from_time is None else f" {clock(gap.from_time)} to {clock(gap.to_time)}"
+        self.say(f"gap in {gap.topic}:{seqs}{times} ({gap.cause})")
 
     def show_facts(self, text: str, facts: Mapping[str, Any]) -> None:
         """Write one result: in words, or as an object."""

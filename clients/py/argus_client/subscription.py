@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar, cast
 from argus_client.inbox import Inbox
 from argus_client.ledger import Order
 from argus_client.messages import Subscribed
+from argus_client.position import Position
 from argus_client.session import Session
 
 ItemT = TypeVar("ItemT", covariant=True)
@@ -26,12 +27,14 @@ class Subscription(Generic[ItemT]):
         async with hub.subscribe("tick:600000.SH") as ticks: ...    # begins and ends with the block
         ticks = await hub.subscribe("tick:600000.SH")               # begins here; ends with `unsubscribe`
 
-    Iterating raises what ended the connection, after all rows that came before; it stops without an error only
-    after `unsubscribe` or the user's own ``hub.close``. A subscription is used once, by one task at a time.
+    It goes on where it was after the hub has been away. Iterating raises what ended the connection for good, after all
+    rows that came before; it stops without an error only after `unsubscribe` or the user's own ``hub.close``. A
+    subscription is used once, by one task at a time.
     """
 
-    def __init__(self, session: Session, order: Order, inbox: Inbox) -> None:
+    def __init__(self, session: Session, order: Order, inbox: Inbox, resume: Position | None) -> None:
         self._session = session
+        self._resume = resume
         self._order = order
         self._inbox = inbox
         self._turn = asyncio.Lock()
@@ -120,7 +123,7 @@ class Subscription(Generic[ItemT]):
                 if self._over:
                     raise RuntimeError("this subscription has ended: make a new one")
                 self._over = True  # unless the hub accepts it
-                self._reply = await self._session.subscribe(self._inbox, self._order)
+                self._reply = await self._session.subscribe(self._inbox, self._order, self._resume)
                 self._over = False
                 # Who leaves an `async for` over a nameless subscription can't end it, and its full queue would
                 # brake all others: what nobody can read any more is ended for them.

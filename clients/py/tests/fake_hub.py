@@ -156,6 +156,10 @@ class Peer:
         """End the connection without a goodbye."""
         self.websocket.transport.abort()
 
+    def break_off_after_all(self) -> None:
+        """End the connection without a goodbye, behind everything that was sent."""
+        self.websocket.transport.close()
+
     async def idle(self) -> None:
         """Answer nothing but unsubscribes, and return when the client has left."""
         while True:
@@ -253,4 +257,5 @@ class FakeHub:
             pass  # the client left: what it was to get is the test's business
         except BaseException as failure:
             self._failures.append(failure)
+            self._refuse = (403, "the script has failed")  # a client that comes again must not hide it
             raise

@@ -62,7 +62,7 @@ async def test_tail_writes_json_lines_into_a_pipe() -> None:
     assert gap["gap"]["cause"] == "evicted"
     assert (gap["gap"]["topic"], gap["gap"]["from_seq"], gap["gap"]["to_seq"]) == ("tick:600000.SH", 2, 4)
     assert (second["seq"], second["origin"]) == (5, "live")
-    assert (code, err) == (0, [])
+    assert (code, err) == (0, ["argus: gap in tick:600000.SH: rows from 2 to 4 (evicted)"])
 
 
 async def test_tail_writes_columns_into_a_terminal_and_says_that_prices_are_simulated() -> None:
@@ -70,10 +70,15 @@ async def test_tail_writes_columns_into_a_terminal_and_says_that_prices_are_simu
         code, out, err = await run("tail", "tick:600000.SH", "--count", "2", "--url", fake.url, terminal=True)
     assert out[0].split()[:3] == ["time", "code", "last"]
     assert out[1].split()[:3] == ["09:30:03.000", "600000.SH", "7.31"]
-    assert out[2] == "-- gap in tick:600000.SH: rows 2 to 4 (evicted) --"
-    assert out[3].split()[:3] == ["09:30:15.000", "600000.SH", "7.31"]
-    assert len(out) == 4
-    assert (code, err) == (0, ["argus: simulated prices, not a market's (source: simulator)"])
+    assert out[2].split()[:3] == ["09:30:15.000", "600000.SH", "7.31"]
+    assert len(out) == 3
+    assert (code, err) == (
+        0,
+        [
+            "argus: simulated prices, not a market's (source: simulator)",
+            "argus: gap in tick:600000.SH: rows from 2 to 4 (evicted)",
+        ],
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,19 +230,10 @@ async def test_nobody_there_is_one_line_and_exits_with_1() -> None:
     assert err == [f"argus: cannot connect to {url}: connection refused; is the hub running there?"]
 
 
-async def test_a_refusal_and_a_lost_connection_are_one_line_each_and_exit_with_1() -> None:
+async def test_a_refusal_is_one_line_and_exits_with_1() -> None:
     async def refuse(peer: Peer) -> None:
         await peer.refuse(await peer.expect("subscribe"), "unknown_channel", "there is no channel 'tock'")
         await peer.idle()
-
-    async def restart(peer: Peer) -> None:
-        await two_ticks_then(peer)
-        await peer.say("draining", reason="update", close_in_ms=0)
-        await peer.close(1012, "update")
-
-    async def two_ticks_then(peer: Peer) -> None:
-        await peer.subscribed(await peer.expect("subscribe"))
-        await peer.rows([tick(seq=1), tick(seq=2)])
 
     async with FakeHub(refuse) as fake:
         assert await run("tail", "tock:A.SH", "--url", fake.url) == (
@@ -245,13 +241,45 @@ async def test_a_refusal_and_a_lost_connection_are_one_line_each_and_exit_with_1
             [],
             ["argus: unknown_channel: there is no channel 'tock'"],
         )
-    async with FakeHub(restart) as fake:
-        code, out, err = await run("tail", "tick:*", "--url", fake.url)
-    assert (code, len(out)) == (1, 2)
-    assert err == [
+
+
+async def test_tail_waits_for_a_hub_that_goes_away_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1), tick(seq=2)])
+        await peer.say("draining", reason="update", close_in_ms=0)
+        await peer.close(1012, "update")
+
+    async def second(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"), replayed=1)
+        await peer.rows([tick(seq=3)], origin="replay")
+        await peer.idle()
+
+    scripts = iter((first, second))
+
+    async def script(peer: Peer) -> None:
+        await next(scripts)(peer)
+
+    monkeypatch.setattr("argus_client.backoff.Backoff.pause_s", lambda backoff, fruitless: 0.0)
+    async with FakeHub(script) as fake:
+        code, out, err = await run("tail", "tick:*", "--since", "none", "--count", "3", "--url", fake.url)
+    assert (code, [json.loads(line)["seq"] for line in out]) == (0, [1, 2, 3])
+    assert err[:2] == [
         "argus: the hub is going to restart: update",
-        "argus: connection lost: the hub restarts, or its history began anew (1012: update)",
+        "argus: connection lost: the hub restarts, or its history began anew (1012: update); trying again",
     ]
+    assert err[2].startswith("argus: connected again after ")
+    assert len(err) == 3
+
+
+async def test_tail_does_not_wait_for_a_hub_that_sends_it_away() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.close(4409, "off with you")
+
+    async with FakeHub(script) as fake:
+        code, _, err = await run("tail", "tick:*", "--url", fake.url)
+    assert (code, err) == (1, ["argus: connection lost: kicked by an administrator (4409: off with you)"])
 
 
 async def start(fake: FakeHub, *argv: str) -> asyncio.subprocess.Process:
@@ -300,7 +328,7 @@ async def test_an_output_that_cannot_be_written_is_one_line_and_exits_with_1() -
         stderr = Stream(terminal=False)
         argv = ["tail", "tick:600000.SH", "--url", fake.url]
         assert await asyncio.to_thread(main, argv, Full(terminal=False), stderr) == 1
-    assert stderr.getvalue() == "argus: [Errno 28] No space left on device\n"
+    assert stderr.getvalue().splitlines()[-1] == "argus: [Errno 28] No space left on device"
 
 
 async def test_a_reader_that_leaves_ends_the_command_quietly() -> None:

@@ -175,7 +175,7 @@ async def test_notices_reach_their_callbacks() -> None:
     told: list[object] = []
     async with FakeHub(script) as fake:
         notices: Any = {f"on_{name}": told.append for name in ("gap", "slow", "heartbeat", "draining")}
-        async with connect(fake.url, **notices) as hub:
+        async with connect(fake.url, reconnect=False, **notices) as hub:
             with pytest.raises(ConnectionLost, match="the hub restarts, or its history began anew") as caught:
                 await hub.wait_closed()
     assert [type(notice) for notice in told] == [Gap, Slow, Heartbeat, Draining]
@@ -199,7 +199,7 @@ async def test_rows_go_to_plain_and_asynchronous_callbacks() -> None:
         await asyncio.sleep(0)
         slow.append(row.seq)
 
-    async with FakeHub(script) as fake, connect(fake.url, queue_rows=4) as hub:
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=False, queue_rows=4) as hub:
         first = await hub.on("tick:*", callback=at_once)
         await hub.on("tick:600000.SH", callback=in_a_while)
         assert first.matched == 1
@@ -228,7 +228,7 @@ async def test_an_error_that_only_callbacks_could_see_is_raised_when_the_block_i
         await peer.close(4408, "slow consumer")
 
     async def look_away(url: str) -> None:
-        async with connect(url) as hub:
+        async with connect(url, reconnect=False) as hub:
             await hub.on("tick:*", callback=lambda row: None)
             with pytest.raises(ConnectionLost):
                 await hub.ping()
@@ -268,7 +268,7 @@ async def test_every_iterator_hears_of_a_lost_connection_after_its_last_row(end:
         await peer.say("pong", id=(await peer.expect("ping"))["id"], time=0)
         await end(peer)
 
-    async with FakeHub(script) as fake, connect(fake.url) as hub:
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=False) as hub:
         first, second = await hub.subscribe("tick:*"), await hub.subscribe("tick:600000.SH")
         await hub.ping()
         for rows in (first, second):
@@ -305,7 +305,7 @@ async def test_a_fault_of_the_client_itself_is_an_error_and_no_silence(monkeypat
 
 async def test_closing_stops_iterators_without_an_error_and_says_goodbye() -> None:
     async with FakeHub(lambda peer: accept(peer, tick())) as fake:
-        hub = await connect(fake.url)
+        hub = await connect(fake.url, reconnect=False)
         rows = await hub.subscribe("tick:*")
 
         async def read() -> list[int]:
@@ -326,7 +326,7 @@ async def test_a_request_on_a_connection_that_has_just_ended_raises() -> None:
     async def script(peer: Peer) -> None:
         await peer.close(1012, "restart")
 
-    async with FakeHub(script) as fake, await connect(fake.url) as hub:
+    async with FakeHub(script) as fake, await connect(fake.url, reconnect=False) as hub:
         await fake.peers[0].gone()
         await until(lambda: hub._link._websocket.state.name == "CLOSED")
         with pytest.raises(ConnectionLost, match="1012: restart"):

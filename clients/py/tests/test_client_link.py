@@ -213,7 +213,7 @@ async def test_a_hub_that_begins_with_something_else_is_refused() -> None:
 
 
 async def test_a_hub_that_falls_silent_is_noticed_by_its_missing_heartbeats() -> None:
-    async with FakeHub(welcome={"heartbeat_s": 0.02}) as fake, connect(fake.url) as hub:
+    async with FakeHub(welcome={"heartbeat_s": 0.02}) as fake, connect(fake.url, reconnect=False) as hub:
         with pytest.raises(ConnectionLost, match=r"nothing was heard from the hub for 0\.06 s") as caught:
             await hub.wait_closed()
     assert caught.value.code == 1006
@@ -227,7 +227,7 @@ async def test_silence_does_not_count_while_reading_is_paused_for_a_slow_user() 
         await peer.say("pong", id=(await peer.expect("ping"))["id"], time=0)
         await peer.gone()
 
-    async with FakeHub(script) as fake, connect(fake.url, queue_rows=2) as hub:
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=False, queue_rows=2) as hub:
         assert hub._link._websocket.keepalive_task is None  # it would wait for answers that nobody reads
         rows = await hub.subscribe("tick:*")
         await until(lambda: rows.queued == 2)

@@ -170,7 +170,7 @@ async def test_a_lost_connection_counts_as_unsubscribed() -> None:
         await peer.subscribed(await peer.expect("subscribe"))
         await peer.close(1012)
 
-    async with FakeHub(script) as fake, connect(fake.url) as hub:
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=False) as hub:
         with pytest.raises(ConnectionLost):
             async with hub.subscribe("tick:*") as rows:
                 await anext(rows)

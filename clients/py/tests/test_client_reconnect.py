@@ -1,0 +1,638 @@
+"""A connection that breaks, seen from both ends: what the client asks for again, and what its user gets."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fake_hub import WELCOME, FakeHub, Peer, tick, until
+
+from argus_client import (
+    Backoff,
+    CallbackError,
+    ConnectError,
+    ConnectionLost,
+    Gap,
+    HubError,
+    Position,
+    Reconnected,
+    connect,
+)
+
+EPOCH = WELCOME["epoch"]
+OTHER_EPOCH = "00000000000000cd"
+AT_ONCE = Backoff(uniform=lambda least, most: 0.0)
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+def in_turn(*scripts: Script) -> Script:
+    """One script for each connection."""
+    left = iter(scripts)
+
+    async def run(peer: Peer) -> None:
+        await next(left)(peer)
+
+    return run
+
+
+async def beat(peer: Peer, at: int) -> None:
+    await peer.say("heartbeat", time=1, at=at, conflated=0, markets={})
+
+
+def position(at: int | None, **seqs: int) -> dict[str, Any]:
+    """A resume, with topics as keywords: ``A=3`` is the topic tick:A.SH."""
+    known = {} if at is None else {"at": at}
+    return {"epoch": EPOCH, **known, "seq": {f"tick:{code}.SH": seq for code, seq in seqs.items()}}
+
+
+async def test_a_cut_client_goes_on_after_its_newest_rows_and_the_last_heartbeat() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100)
+        await peer.rows([tick("A.SH", 1), tick("B.SH", 7)], origin="snapshot", id=request["id"])
+        await peer.rows([tick("A.SH", 2)])
+        await beat(peer, 140)
+        await peer.rows([tick("A.SH", 3)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert (request["topics"], request["since"]) == (["tick:*"], position(140, A=3, B=7))
+        await peer.subscribed(request, at=150, replayed=2)
+        await peer.rows([tick("A.SH", 4), tick("C.SH", 1)], origin="replay", id=request["id"])
+        await peer.rows([tick("A.SH", 5)])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*")
+        got = [await anext(rows) for _ in range(7)]
+    assert [(row.code[0], row.seq) for row in got] == [
+        ("A", 1), ("B", 7), ("A", 2), ("A", 3), ("A", 4), ("C", 1), ("A", 5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("beats", [False, True])
+async def test_a_client_cut_in_the_middle_of_its_history_resumes_without_a_hole(beats: bool) -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, replayed=4)
+        await peer.rows([tick("A.SH", 1), tick("B.SH", 1)], origin="replay", id=request["id"])
+        if beats:
+            await beat(peer, 200)  # says nothing as long as the history is not whole
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == "open"
+        await peer.subscribed(request, at=120, replayed=5)
+        old = [tick("A.SH", 1), tick("B.SH", 1), tick("A.SH", 2), tick("B.SH", 2), tick("C.SH", 1)]
+        await peer.rows(old, origin="replay", id=request["id"])
+        await peer.rows([tick("A.SH", 3)])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        rows = await hub.subscribe("tick:*", since="open")
+        got = [await anext(rows) for _ in range(6)]
+    assert [(row.code[0], row.seq) for row in got] == [("A", 1), ("B", 1), ("A", 2), ("B", 2), ("C", 1), ("A", 3)]
+    assert gaps == []
+
+
+async def test_a_snapshot_that_had_not_come_whole_is_asked_for_again_and_rows_that_had_are_resumed() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, matched=2)
+        await peer.rows([tick("A.SH", 5)], origin="snapshot", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(None, A=5)
+        await peer.subscribed(request, at=120, matched=2, replayed=1)
+        await peer.rows([tick("B.SH", 9)], origin="snapshot", id=request["id"])
+        await peer.rows([tick("A.SH", 6)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*")
+        assert [((row := await anext(rows)).code[0], row.seq) for _ in range(3)] == [("A", 5), ("B", 9), ("A", 6)]
+
+
+async def test_rows_that_come_again_are_handed_over_once() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=seq) for seq in (1, 2, 2, 1, 3)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, replayed=3)
+        await peer.rows([tick(seq=seq) for seq in (2, 3, 4)], origin="replay", id=request["id"])
+        await peer.rows([tick(seq=seq) for seq in (4, 5)])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(rows)).seq for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_history_that_is_sent_for_one_subscription_reaches_all_that_lack_it() -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick("A.SH", 1)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        pattern, exact = await peer.expect("subscribe"), await peer.expect("subscribe")
+        await peer.subscribed(pattern, replayed=1)
+        await peer.subscribed(exact)  # what it asks for is observed already
+        await peer.rows([tick("A.SH", 2)], origin="replay", id=pattern["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        pattern = await hub.subscribe("tick:*", since="none")
+        exact = await hub.subscribe("tick:A.SH", since="none")
+        for rows in (pattern, exact):
+            assert [(await anext(rows)).seq for _ in range(2)] == [1, 2]
+
+
+async def test_subscriptions_of_every_row_are_asked_for_before_those_of_the_latest() -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        every, latest = await peer.expect("subscribe"), await peer.expect("subscribe")
+        assert (every["topics"], latest["topics"], latest["mode"]) == (["tick:A.SH"], ["tick:*"], "latest")
+        await peer.subscribed(every)
+        await peer.subscribed(latest)
+        await peer.rows([tick("B.SH", 1), tick("B.SH", 9)])  # a jump is conflation
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        latest = await hub.subscribe("tick:*", since="none", mode="latest")
+        exact = await hub.subscribe("tick:A.SH", since="none")  # a name keeps it
+        assert [(await anext(latest)).seq for _ in range(2)] == [1, 9]
+        assert exact.queued == 0
+    assert gaps == []
+
+
+async def test_a_new_epoch_is_asked_for_by_the_old_position_and_its_gap_is_told() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"), at=100)
+        await peer.rows([tick("A.SH", 8)])
+        await peer.close(1012, "history began anew")
+
+    async def second(peer: Peer) -> None:
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH, "at": 3})
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(100, A=8)
+        await peer.subscribed(request, at=3, recovered=False, unrecovered=["tick:A.SH"])
+        await peer.gap("tick:A.SH", **{"from": 9, "id": request["id"], "cause": "epoch"})
+        await peer.rows([tick("A.SH", 2)], origin="snapshot", id=request["id"])
+        await peer.rows([tick("A.SH", 3)])
+        await peer.idle()
+
+    async def greet(peer: Peer) -> None:
+        await peer.say("welcome", **WELCOME)
+        await first(peer)
+
+    gaps: list[Gap] = []
+    back: list[Reconnected] = []
+    async with (
+        FakeHub(in_turn(greet, second), welcome=None) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append, on_reconnect=back.append) as hub,
+    ):
+        rows = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(rows)).seq for _ in range(3)] == [8, 2, 3]
+        assert hub.epoch == OTHER_EPOCH
+        assert hub.welcome.at == 3
+    assert [(gap.topic, gap.epoch, gap.from_seq, gap.to_seq, gap.cause) for gap in gaps] == [
+        ("tick:A.SH", EPOCH, 9, None, "epoch")
+    ]
+    assert [one.same_history for one in back] == [False]
+
+
+async def test_an_unfinished_history_of_another_epoch_is_told_as_lost_and_begun_again() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.say("welcome", **WELCOME)
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, replayed=5)
+        await peer.rows([tick("A.SH", 1)], origin="replay", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH})
+        request = await peer.expect("subscribe")
+        assert request["since"] == {"time": 5}
+        await peer.subscribed(request, at=3, replayed=1)
+        await peer.rows([tick("A.SH", 1)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second), welcome=None) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:A.SH", since={"time": 5}, inline_gaps=True)
+        row, gap, again = [await anext(rows) for _ in range(3)]
+    assert (row.seq, again.seq) == (1, 1)
+    assert (gap.topic, gap.epoch, gap.from_seq, gap.to_seq, gap.cause) == ("tick:A.SH", EPOCH, 2, None, "epoch")
+
+
+async def test_a_gap_that_covers_rows_that_came_is_told_only_for_the_rest_and_a_jump_without_one_is_told_too() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick("A.SH", 4)])
+        await peer.gap("tick:A.SH", **{"from": 1, "to": 3})
+        await peer.gap("tick:A.SH", **{"from": 3, "to": 6})
+        await peer.rows([tick("A.SH", 7), tick("A.SH", 10)])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with FakeHub(script) as fake, connect(fake.url, on_gap=gaps.append) as hub:
+        rows = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(rows)).seq for _ in range(3)] == [4, 7, 10]
+    assert [(gap.from_seq, gap.to_seq, gap.cause) for gap in gaps] == [(5, 6, "evicted"), (8, 9, "unannounced")]
+
+
+async def test_what_was_unsubscribed_while_away_is_not_asked_for_again() -> None:
+    away = asyncio.Event()
+
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["topics"] == ["tick:B.SH"]
+        await peer.subscribed(request)
+        await peer.rows([tick("B.SH", 1)])
+        await peer.idle()
+
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_disconnect=lambda lost: away.set()) as hub,
+    ):
+        one, other = await hub.subscribe("tick:A.SH", since="none"), await hub.subscribe("tick:B.SH", since="none")
+        await away.wait()
+        assert not hub.connected
+        await one.unsubscribe()
+        assert (await anext(other)).code == "B.SH"
+        assert hub.connected
+
+
+async def test_a_subscription_begun_while_away_waits_for_the_hub_and_a_request_fails() -> None:
+    away = asyncio.Event()
+
+    async def first(peer: Peer) -> None:
+        peer.break_off()
+
+    async def second(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1)])
+        await peer.idle()
+
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_disconnect=lambda lost: away.set()) as hub,
+    ):
+        await away.wait()
+        with pytest.raises(ConnectionLost, match="1006"):
+            await hub.ping()
+        assert (await anext(hub.subscribe("tick:*"))).seq == 1
+
+
+async def test_a_request_that_waits_for_its_reply_fails_as_soon_as_the_line_breaks() -> None:
+    async def first(peer: Peer) -> None:
+        for op in ("ping", "snapshot", "subscribe"):
+            await peer.expect(op)
+        peer.break_off()
+
+    async def second(peer: Peer) -> None:  # the subscription that failed is not asked for
+        await peer.say("pong", id=(await peer.expect("ping"))["id"], time=7)
+        await peer.idle()
+
+    back = asyncio.Event()
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_reconnect=lambda back_: back.set()) as hub,
+    ):
+        asked = [hub.ping(), hub.snapshot("tick:*"), hub.subscribe("tick:*")._begin()]
+        for result in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(result, ConnectionLost)
+        await back.wait()
+        assert (await hub.ping()).time == 7
+
+
+@pytest.mark.parametrize("code", [1007, 1009, 4400, 4401, 4403, 4409])
+async def test_after_a_close_that_would_only_come_again_nobody_connects_again(code: int) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1)])
+        await peer.close(code, "no")
+
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*")
+        assert (await anext(rows)).seq == 1
+        with pytest.raises(ConnectionLost, match=f"{code}: no"):
+            await anext(rows)
+        assert not hub.connected
+        assert len(fake.peers) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_after_a_refused_handshake_nobody_connects_again(status: int) -> None:
+    async def script(peer: Peer) -> None:
+        fake._refuse = (status, "no")
+        await peer.close(1012, "restart")
+
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        with pytest.raises(ConnectError, match=f"HTTP {status}: no") as caught:
+            await hub.wait_closed()
+        assert caught.value.status == status
+        assert len(fake.handshakes) == 2
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 4408, 4429])
+async def test_after_any_other_close_the_client_comes_back_however_often_it_is_refused(code: int) -> None:
+    pauses: list[tuple[float, float]] = []
+
+    def draw(least: float, most: float) -> float:
+        pauses.append((least, most))
+        if len(pauses) == 8:
+            fake._refuse = None
+        return 0.0
+
+    async def first(peer: Peer) -> None:
+        fake._refuse = (503, "not ready")
+        await peer.close(code, "later")
+
+    lost: list[ConnectionLost] = []
+    back: list[Reconnected] = []
+    told = asyncio.Event()
+
+    def on_reconnect(one: Reconnected) -> None:
+        back.append(one)
+        told.set()
+
+    async with (
+        FakeHub(in_turn(first, Peer.idle)) as fake,
+        connect(fake.url, reconnect=Backoff(uniform=draw), on_disconnect=lost.append, on_reconnect=on_reconnect),
+    ):
+        await told.wait()
+    assert [one.code for one in lost] == [code]
+    assert [(one.attempts, one.same_history) for one in back] == [(8, True)]
+    assert pauses == [(0.5, most) for most in (1, 2, 4, 8, 16, 20, 20, 20)]
+
+
+async def test_a_connection_that_brought_nothing_does_not_shorten_the_next_pause() -> None:
+    bounds: list[float] = []
+    done = asyncio.Event()
+
+    def draw(least: float, most: float) -> float:
+        bounds.append(most)
+        if len(bounds) == 4:
+            done.set()
+        return 0.0
+
+    async def close(peer: Peer) -> None:
+        await peer.close(1012, "not yet")
+
+    async def live(peer: Peer) -> None:
+        await beat(peer, 200)
+        await peer.close(1012, "again")
+
+    script = in_turn(close, close, live, close, Peer.idle)
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=Backoff(uniform=draw)):
+        await done.wait()
+    assert bounds == [1, 2, 1, 2]
+
+
+def test_pauses_are_random_between_half_a_second_and_a_bound_that_doubles_up_to_twenty() -> None:
+    backoff = Backoff()
+    for fruitless in range(0, 2000, 7):
+        assert 0.5 <= backoff.pause_s(fruitless) <= min(20, 0.5 * 2 ** min(fruitless + 1, 32))
+    assert len({backoff.pause_s(10) for _ in range(20)}) == 20
+    with pytest.raises(ValueError, match="least_s <= most_s"):
+        Backoff(least_s=2, most_s=1)
+
+
+async def test_a_draining_hub_is_left_alone_until_it_has_closed_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    asleep = asyncio.Event()
+
+    async def sleep(delay_s: float) -> None:
+        waited.append(delay_s)
+        asleep.set()
+        await asyncio.Event().wait()
+
+    async def script(peer: Peer) -> None:
+        await peer.say("draining", reason="update", close_in_ms=60_000)
+        await peer.close(1012, "update")
+
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=AT_ONCE):
+        monkeypatch.setattr("argus_client.hub.asyncio.sleep", sleep)
+        await asleep.wait()
+        monkeypatch.undo()
+    assert 30 < waited[0] <= 60
+
+
+async def test_without_reconnect_the_loss_is_the_end() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.close(1012, "restart")
+
+    lost: list[ConnectionLost] = []
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=False, on_disconnect=lost.append) as hub:
+        with pytest.raises(ConnectionLost, match="1012: restart"):
+            await hub.wait_closed()
+        assert len(fake.peers) == 1
+    assert [one.code for one in lost] == [1012]
+
+
+async def test_a_subscription_that_the_hub_no_longer_takes_ends_alone() -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        await peer.refuse(await peer.expect("subscribe"), "bad_topic", "there is no universe @banks")
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1)])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        banks, ticks = await hub.subscribe("1m:@banks"), await hub.subscribe("tick:*")
+        assert (await anext(ticks)).seq == 1
+        with pytest.raises(HubError, match="no universe"):
+            await anext(banks)
+
+
+async def test_a_subscription_that_cannot_be_resumed_just_now_is_tried_on_a_new_connection() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        peer.break_off_after_all()
+
+    async def busy(peer: Peer) -> None:
+        await peer.expect("subscribe")
+        await peer.say("error", code="rate_limited", message="too many", retryable=True, retry_in_ms=5)
+        await peer.gone()
+
+    async def last(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1)])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, busy, last)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        ticks = await hub.subscribe("tick:*", since="none")
+        assert (await anext(ticks)).seq == 1
+
+
+async def test_a_callback_goes_on_over_a_loss_like_an_iterator() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick(seq=1)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, replayed=1)
+        await peer.rows([tick(seq=2)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    seqs: list[int] = []
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        await hub.on("tick:*", since="none", callback=lambda row: seqs.append(row.seq))
+        await until(lambda: len(seqs) == 2)
+    assert seqs == [1, 2]
+
+
+async def test_a_callback_for_the_loss_that_raises_ends_everything() -> None:
+    def fail(lost: ConnectionLost) -> None:
+        raise KeyError("oops")
+
+    async def script(peer: Peer) -> None:
+        peer.break_off()
+
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=AT_ONCE, on_disconnect=fail) as hub:
+        with pytest.raises(CallbackError, match="the callback for ConnectionLost raised"):
+            await hub.wait_closed()
+
+
+async def test_a_position_covers_only_rows_whose_handler_has_returned() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"), at=100)
+        await beat(peer, 120)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2), tick("B.SH", 4)])
+        await peer.idle()
+
+    async with FakeHub(script) as fake, connect(fake.url) as hub:
+        rows = await hub.subscribe("tick:*", since="none")
+        await until(lambda: rows.queued == 3)
+        seen = []
+        for _ in range(3):
+            await anext(rows)
+            seen.append(hub.position()["seq"])
+        waiting = asyncio.ensure_future(rows.__anext__())
+        await asyncio.sleep(0)
+        seen.append(hub.position()["seq"])
+        assert hub.position() == {"epoch": EPOCH, "at": 120, "seq": seen[-1], "unfinished": []}
+        waiting.cancel()
+    assert seen == [
+        {"tick:A.SH": 0, "tick:B.SH": 3},
+        {"tick:A.SH": 1, "tick:B.SH": 3},
+        {"tick:A.SH": 2, "tick:B.SH": 3},
+        {"tick:A.SH": 2, "tick:B.SH": 4},
+    ]
+
+
+async def test_a_position_survives_a_restart_of_the_bot() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == "open"
+        await peer.subscribed(request, at=100)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2), tick("A.SH", 3)])
+        await peer.idle()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(100, A=1)
+        await peer.subscribed(request, at=200, replayed=3)
+        await peer.rows([tick("A.SH", seq) for seq in (2, 3, 4)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    kept = ""
+    async with FakeHub(in_turn(first, second)) as fake:
+        async with connect(fake.url) as hub:
+            async for row in hub.subscribe("tick:*", since="open"):
+                if row.seq == 2:  # it crashes here: this row was not handled
+                    break
+        kept = json.dumps(hub.position())  # also after all has ended
+        saved: Position = json.loads(kept)
+        async with connect(fake.url, resume=saved) as hub, hub.subscribe("tick:*", since="open") as rows:
+            assert hub.position()["seq"] == {"tick:A.SH": 1}
+            assert [(await anext(rows)).seq for _ in range(3)] == [2, 3, 4]
+
+
+async def test_a_bot_restarted_in_the_middle_of_its_history_gets_the_rest_of_it() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, replayed=4)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == "open"
+        await peer.subscribed(request, at=100, replayed=4)
+        old = [tick("A.SH", 1), tick("A.SH", 2), tick("B.SH", 1), tick("B.SH", 2)]
+        await peer.rows(old, origin="replay", id=request["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake:
+        async with connect(fake.url) as hub, hub.subscribe("tick:*", since="open") as rows:
+            for _ in range(2):
+                await anext(rows)
+            kept = hub.position()
+        assert kept == {"epoch": EPOCH, "at": None, "seq": {"tick:A.SH": 1}, "unfinished": ["tick:*"]}
+        async with connect(fake.url) as hub, hub.subscribe("tick:*", since="open", resume=kept) as rows:
+            got = [await anext(rows) for _ in range(3)]
+    assert [(row.code[0], row.seq) for row in got] == [("A", 2), ("B", 1), ("B", 2)]
+
+
+@pytest.mark.parametrize("broken", [{}, {"epoch": ""}, {"epoch": "e", "seq": {"a": "1"}}, {"epoch": "e", "at": -1}, 7])
+def test_what_is_no_position_is_refused_at_once(broken: Any) -> None:
+    with pytest.raises(ValueError, match="position"):
+        connect("ws://127.0.0.1:1/ws", resume=broken)
+
+
+async def test_a_position_too_long_for_the_hub_is_shortened_and_nothing_comes_twice() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"), at=100)
+        await peer.rows([tick(f"{n:06d}.SH", 1) for n in range(100)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert 0 < len(request["since"]["seq"]) < 100
+        await peer.subscribed(request, at=200, replayed=101)
+        rows = [tick(f"{n:06d}.SH", 1) for n in range(100)]
+        await peer.rows([*rows, tick("000000.SH", 2)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    welcome = {"limits": {"message_bytes": 2000}}
+    async with (
+        FakeHub(in_turn(first, second), welcome=welcome) as fake,
+        connect(fake.url, reconnect=AT_ONCE) as hub,
+    ):
+        rows = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(rows)).seq for _ in range(101)] == [1] * 100 + [2]
