@@ -1,0 +1,209 @@
+"""What is appended at once, as records: new topics, then rows in the order of their arrival, gap notices between them.
+
+Batches that follow each other share a record, so that a source that gives a row at a time does not cost a record a row.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import accumulate, chain
+from typing import Final, NamedTuple
+
+import msgspec
+
+from hub.history import Topic
+from hub.journal import columns
+from hub.journal.archive import GapNotice
+from hub.journal.columns import Columns, Runs, large, small
+from hub.journal.marks import PAGE_ROWS
+from hub.journal.record import HEADER_BYTES, Kind, encode
+
+_KEPT_BYTES: Final = 1 << 23
+"""Memory that is kept for the next append."""
+
+_encode_names: Final = msgspec.msgpack.Encoder().encode
+
+
+class Stretch(NamedTuple):
+    """Rows of one batch that follow each other in the log.
+
+    ``first_at`` is the arrival number of the first, ``recv_us`` when they were received (epoch µs), ``batch`` the
+    feeder's number of the batch (0: it has none). The sequences have one element a row; ``rows`` are msgpack arrays
+    ``[code, seq, time, recv, ...]``.
+    """
+
+    first_at: int
+    recv_us: int
+    batch: int
+    topics: Sequence[Topic]
+    seqs: "array[int]"
+    times: "array[int]"
+    rows: Sequence[bytes]
+
+
+class RunBegins(NamedTuple):
+    """The source begins another run: its batch numbers start again."""
+
+    run: str
+
+
+Entry = Stretch | GapNotice | RunBegins
+
+
+class RowsRecord(NamedTuple):
+    """Rows that go into one record; the first has arrival number ``at``."""
+
+    at: int
+    columns: Columns
+    rows: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class Appended:
+    """What one append holds. ``at`` is the arrival number of the newest row."""
+
+    at: int
+    topics: list[Topic] = field(default_factory=list)
+    """Those that have no number yet. They get the next ones."""
+    rows: list[tuple[int, RowsRecord]] = field(default_factory=list)
+    """With the offset of each record from the beginning of the append."""
+    gaps: list[tuple[int, GapNotice]] = field(default_factory=list)
+    others: int = 0
+    """Records without rows or gap notices."""
+    run: str | None = None
+    batch: int = 0
+
+
+_Item = RowsRecord | GapNotice | RunBegins | int
+"""What becomes a record; a number is that of a batch without rows."""
+
+
+class Encoder:
+    """Makes the bytes of appends, always in the same memory.
+
+    New memory for every append would be given back to the operating system and asked for again each time, which
+    costs as much as everything else here together.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = BytesIO()
+
+    def encode(self, entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tuple[Appended, memoryview]:
+        """Make the bytes of everything that follows row ``at``, in order and without a hole.
+
+        Args:
+            numbers: those of the known topics.
+
+        Returns:
+            What it holds, and the bytes (none if there is nothing to write); release them before the next call.
+
+        Raises:
+            ValueError: there is a hole.
+        """
+        done, items = _plan(entries, at, numbers)
+        if self._buffer.tell() > _KEPT_BYTES:
+            self._buffer = BytesIO()
+        self._buffer.seek(0)
+        if done.topics:
+            names = _encode_names([(topic.channel, topic.code) for topic in done.topics])
+            self._buffer.write(encode(Kind.TOPICS, at + 1, names, ends_append=False))
+            done.others += 1
+        for number, item in enumerate(items, 1):
+            at = self._add(item, at, done, ends_append=number == len(items))
+        return done, self._buffer.getbuffer()[: self._buffer.tell()]
+
+    def _add(self, item: _Item, at: int, done: Appended, *, ends_append: bool) -> int:
+        offset = self._buffer.tell()
+        if isinstance(item, RowsRecord):
+            done.rows.append((offset, item))
+            self._add_rows(item, offset, ends_append)
+            return item.at + len(item.rows) - 1
+        if isinstance(item, GapNotice):
+            done.gaps.append((offset, item))
+            self._buffer.write(item.to_bytes(ends_append=ends_append))
+            return at
+        done.others += 1
+        kind, head = (Kind.BATCH, item.to_bytes(8)) if isinstance(item, int) else (Kind.RUN, item.run.encode())
+        self._buffer.write(encode(kind, at + 1, head, ends_append=ends_append))
+        return at
+
+    def _add_rows(self, item: RowsRecord, offset: int, ends_append: bool) -> None:
+        buffer, head = self._buffer, columns.encode(item.columns)
+        begin = buffer.seek(offset + HEADER_BYTES + len(head))
+        buffer.writelines(item.rows)
+        end = buffer.tell()
+        with buffer.getbuffer() as data, data[begin:end] as body:
+            record = encode(Kind.ROWS, item.at, head, body, rows=len(item.rows), ends_append=ends_append)
+        buffer.seek(offset)
+        buffer.write(record)
+        buffer.seek(end)
+
+
+def _plan(entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tuple[Appended, list[_Item]]:
+    done = Appended(at)
+    items: list[_Item] = []
+    stretches: list[Stretch] = []
+    for entry in entries:
+        if isinstance(entry, Stretch):
+            if entry.first_at != done.at + 1:
+                raise ValueError(f"rows from {entry.first_at} on do not follow row {done.at}")
+            done.batch = entry.batch or done.batch
+            if entry.rows:
+                stretches.append(entry)
+                done.at += len(entry.rows)
+                continue
+        items += _records(stretches, numbers, done.topics)
+        stretches.clear()
+        if isinstance(entry, Stretch):
+            items += [entry.batch] if entry.batch else []
+            continue
+        items.append(entry)
+        if isinstance(entry, RunBegins):
+            done.run, done.batch = entry.run, 0
+        elif entry.after_at != done.at:
+            raise ValueError(f"a gap notice after row {entry.after_at} does not follow row {done.at}")
+    items += _records(stretches, numbers, done.topics)
+    return done, items
+
+
+def _records(stretches: Sequence[Stretch], numbers: Mapping[Topic, int], created: list[Topic]) -> Iterator[RowsRecord]:
+    """Join stretches and cut them into records of a page at most."""
+    if not stretches:
+        return
+    first_at = stretches[0].first_at
+    starts = small(accumulate((len(stretch.rows) for stretch in stretches[:-1]), initial=0))
+    recvs = large(stretch.recv_us for stretch in stretches)
+    batches = large(stretch.batch for stretch in stretches)
+    _, _, _, topics, seqs, times, rows = stretches[0]
+    if len(stretches) > 1:
+        topics = list(chain.from_iterable(stretch.topics for stretch in stretches))
+        seqs = large(chain.from_iterable(stretch.seqs for stretch in stretches))
+        times = large(chain.from_iterable(stretch.times for stretch in stretches))
+        rows = list(chain.from_iterable(stretch.rows for stretch in stretches))
+    topic_numbers = _numbers(topics, numbers, created)
+    for start in range(0, len(rows), PAGE_ROWS):
+        part = slice(start, start + PAGE_ROWS)
+        runs = slice(bisect_right(starts, start) - 1, bisect_left(starts, part.stop))
+        cut = Columns(
+            topic_numbers[part],
+            small(map(len, rows[part])),
+            seqs[part],
+            times[part],
+            Runs(small(max(0, begin - start) for begin in starts[runs]), recvs[runs], batches[runs]),
+        )
+        yield RowsRecord(first_at + start, cut, rows[part])
+
+
+def _numbers(topics: Sequence[Topic], numbers: Mapping[Topic, int], created: list[Topic]) -> "array[int]":
+    try:
+        return small(map(numbers.__getitem__, topics))
+    except KeyError:
+        known = dict(numbers)
+        known.update((topic, len(numbers) + i) for i, topic in enumerate(created))
+        for topic in topics:
+            if topic not in known:
+                known[topic] = len(known)
+                created.append(topic)
+        return small(map(known.__getitem__, topics))
