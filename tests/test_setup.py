@@ -30,7 +30,7 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize("name", SET_UP_FILES)
 def test_no_address_of_a_registry_and_no_place_on_a_machine_is_named(name: str) -> None:
-    assert not re.search(r"https?://(?!desk\.example)|index-url|find-links|--hash|/home/|/root/|/tmp/", read(name))
+    assert not re.search(r"https?://(?!desk\.example)|index-url|find-links|--hash|/(home|root|tmp)/", read(name))
 
 
 def test_ci_runs_make_targets_and_nothing_else() -> None:
