@@ -1,10 +1,10 @@
-"""The two small protocols between the hub and the outside.
+"""The small protocols between the hub and the outside.
 
 A *source* gives batches of rows and is told which topics are wanted. An *observer* is given the same batches.
 ``run_hub.py`` is the only place where sources, observers and the hub meet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -18,12 +18,26 @@ class Batch:
     """Rows of one channel that arrived together, as one whole-market callback brings them.
 
     ``rows`` are positional in the channel's ``source_names``: ``code``, ``time``, then the values (no ``seq``,
-    no ``recv``). ``recv_us`` is the wall clock in epoch microseconds when they were received.
+    no ``recv``). ``recv_us`` is the wall clock in epoch microseconds when they were received. ``number`` is that which
+    a feeder gave the batch within its run; 0 where there is no feeder.
     """
 
     channel: str
     rows: Sequence[Row]
     recv_us: int
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """Rows of a topic or of a pattern that the source did not give, or not in order. No number of a row is missing.
+
+    Times in epoch milliseconds of ``time``: that of the newest row before, and of the first after; None where unknown.
+    """
+
+    topic: str
+    from_ms: int | None
+    to_ms: int | None
 
 
 class SourceState(StrEnum):
@@ -36,17 +50,34 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """A source's state and, unless all is well, the reason in words that a person can act on."""
+    """A source's state and, unless all is well, the reason in words that a person can act on.
+
+    ``keeps``: what comes while it is away is kept somewhere and delivered later, so that nothing is missing then.
+    """
 
     state: SourceState
     reason: str = ""
+    keeps: bool = False
 
 
 class Observer(Protocol):
-    """Anything that is given the batches of a source: the hub, a recorder, a relay."""
+    """Anything that is given the batches of a source: a recorder, a relay."""
 
     def observe(self, batch: Batch) -> None:
         """Take one batch. Called on the event loop; must not block."""
+
+
+class Publisher(Protocol):
+    """The hub, as the door to it sees it. What is called first is earlier in the stream of every client."""
+
+    def publish(self, batch: Batch) -> None:
+        """Give the rows of a batch their numbers; one without rows still counts by its own number."""
+
+    def announce(self, interruption: Interruption) -> None:
+        """Tell the clients, before the next row."""
+
+    def begin_run(self, run: str) -> None:
+        """Batches are numbered from 1 again."""
 
 
 class Sink(Protocol):
@@ -57,6 +88,12 @@ class Sink(Protocol):
 
     def report(self, status: SourceStatus) -> None:
         """Say how the source is doing, whenever that changes."""
+
+    def interrupt(self, interruption: Interruption) -> None:
+        """Say that rows are missing between those delivered so far and the next."""
+
+    def begin_run(self, run: str) -> None:
+        """Say that another run of the source begins: what came between it and the one before is missing."""
 
 
 class Source(Protocol):
@@ -77,6 +114,10 @@ class Source(Protocol):
     @property
     def trading_days(self) -> frozenset[date] | None:
         """The trading days that the source knows, or None to use the hub's own table."""
+
+    @property
+    def markets(self) -> Mapping[str, int]:
+        """The markets that rows are due of, each with its number of instruments; empty where that is not known."""
 
     @property
     def continues(self) -> bool:
