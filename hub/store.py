@@ -45,6 +45,9 @@ class Store(Protocol):
     def settle(self) -> None:
         """Do what is left to do, once the turn was delivered."""
 
+    def roll(self, day: date) -> None:
+        """Go on in the file of a trading day, if it is another one."""
+
 
 class _NoStore:
     def append(self, turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> None:
@@ -52,6 +55,9 @@ class _NoStore:
 
     def settle(self) -> None:
         """Nothing is left to do."""
+
+    def roll(self, day: date) -> None:
+        """There are no files."""
 
 
 NO_STORE: Final = _NoStore()
@@ -97,6 +103,13 @@ class JournalStore:
             return
         try:
             self.journal.roll(day)
+        except JournalError as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        """Make everything durable and let others have the journal."""
+        try:
+            self.journal.close()
         except JournalError as error:
             self._fail(error)
 
