@@ -12,15 +12,20 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from datetime import date, time
 from importlib.metadata import version
 from time import time_ns
 
+from bridge.feed.feeder import FeedEnded
+from bridge.feed.feeding import Feeding, FeedingSettings
+from bridge.feed.stdin import when_stdin_ends
 from bridge.intake import Intake
 from bridge.recorder import Recorder
 from bridge.recording import RecordingSource
 from bridge.rowfile import RecordingError
+from bridge.running import keep_running
 from bridge.simulator import Fault, SimulatorSource
-from bridge.source import Batch, Observer, Source, SourceState, SourceStatus
+from bridge.source import Batch, Observer, Source, SourceStatus
 from hub.auth import Token
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
@@ -37,10 +42,10 @@ from hub.pages import Pages
 from hub.server import HubServer, ServerSettings
 from hub.watch import Watch
 
+EXIT_ENDED = 1
 EXIT_USAGE = 2
 LOOK_S = 1.0
 LAG_PROBE_S = 0.25
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 
 _logger = logging.getLogger("argus")
 
@@ -56,7 +61,10 @@ def main() -> int:
         configure_logging(settings.log_format, settings.log_level)
         source = make_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            runner.run(App(settings, source).run())
+            runner.run(feed(settings, source) if settings.role == "feeder" else App(settings, source).run())
+    except FeedEnded as ended:
+        print(f"run_hub.py: {ended}", file=sys.stderr)  # noqa: T201 - the user's answer
+        return EXIT_ENDED
     except (SettingsError, RecordingError, StartError) as error:
         print(f"run_hub.py: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_USAGE
@@ -65,8 +73,11 @@ def main() -> int:
     return 0
 
 
-def make_source(settings: Settings) -> Source:
-    """Build the source that the settings name. Raises StartError or RecordingError."""
+def make_source(settings: Settings, place: tuple[date, time] | None = None) -> Source:
+    """Build the source that the settings name. Raises StartError or RecordingError.
+
+    ``place``: where a simulated market starts instead of at its first day and the time of the settings.
+    """
     if settings.source == "recording" and settings.recording is not None:
         return RecordingSource(settings.recording, speed=settings.speed)
     if settings.source == "xtquant":
@@ -77,11 +88,39 @@ def make_source(settings: Settings) -> Source:
             interval_s=settings.interval,
             seed=settings.seed,
             speed=settings.speed,
-            start=settings.sim_start,
             faults=[Fault.parse(text) for text in settings.faults],
+            **({"start": settings.sim_start} if place is None else {"day": place[0], "start": place[1]}),
         )
     except ValueError as error:
         raise StartError(f"the simulator can't run so: {error}") from None
+
+
+async def feed(settings: Settings, source: Source) -> None:
+    """Run a source for a hub elsewhere until a signal comes. Raises FeedEnded when the hub wants no more of it."""
+    stopped = asyncio.Event()
+    _on_signals(stopped.set)
+    if settings.end_with_stdin:
+        when_stdin_ends(stopped.set)
+    recorder = None if settings.record is None else Recorder(settings.record)
+    feeding = Feeding(
+        source,
+        FeedingSettings(
+            url=settings.to,
+            token=settings.access_token,
+            buffer_bytes=settings.feed_buffer_bytes,
+            finish_s=settings.drain_s,
+            speed=settings.speed if settings.source in ("sim", "recording") else None,
+        ),
+        (lambda day, start: make_source(settings, (day, start))) if source.simulated and source.continues else None,
+        [] if recorder is None else [recorder],
+    )
+    try:
+        print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
+        gc.freeze()  # what the start built stays: the collector need not look at it again
+        await feeding.run(stopped)
+    finally:
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
 
 
 class Publisher:
@@ -194,27 +233,7 @@ class App:
         return self._watch.reasons_not_ready()
 
     async def _run_source(self) -> None:
-        """Run the source; when it fails, try again with growing pauses, and say so."""
-        retry_s = FIRST_RETRY_S
-        while True:
-            batches = self._intake.batches
-            try:
-                await self._source.run(self._intake)
-            except Exception as error:  # whatever a vendor's code raises must not end the hub
-                if self._intake.batches > batches:  # it ran well meanwhile: this is a new mishap
-                    retry_s = FIRST_RETRY_S
-                if not self._source.continues:
-                    _logger.exception("the source failed")
-                    reason = f"it failed ({type(error).__name__}: {error}) and can't go on"
-                    self._intake.report(SourceStatus(SourceState.AWAY, reason))
-                    return
-                _logger.exception("the source failed; it is started again in %.0f s", retry_s)
-                reason = f"it failed ({type(error).__name__}: {error}) and is started again"
-                self._intake.report(SourceStatus(SourceState.AWAY, reason))
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, LAST_RETRY_S)
-            else:
-                return
+        await keep_running(self._source, self._intake, lambda: self._intake.batches)
 
     async def _look(self) -> None:
         while True:
