@@ -1,8 +1,8 @@
-"""Runs the hub: reads the settings, and serves until a signal comes. What runs is put together in `bridge.app`."""
+"""Runs a hub or a feeder: reads the settings, and works until a signal comes. `bridge.app` puts a hub together."""
 
 import asyncio
 import contextlib
-import logging
+import gc
 import os
 import secrets
 import signal
@@ -12,12 +12,14 @@ from importlib.metadata import version
 from time import time_ns
 
 from bridge.app import App
+from bridge.feed.feeder import FeedEnded
+from bridge.feed.feeding import Feeding, FeedingSettings
+from bridge.feed.stdin import when_stdin_ends
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
-from bridge.recording import RecordingSource
 from bridge.rowfile import RecordingError
-from bridge.simulator import Fault, SimulatorSource
 from bridge.source import Source
+from bridge.sources import make_source
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
 from hub.history import History
@@ -26,11 +28,10 @@ from hub.logs import configure_logging
 from hub.metrics import Metrics
 from hub.opening import Opened, with_journal, without_journal
 
+EXIT_ENDED = 1
 EXIT_USAGE = 2
 FED = "feed"
 """What the journal of a fed hub has as its source, whoever feeds it."""
-
-_logger = logging.getLogger("argus")
 
 
 def main() -> int:
@@ -38,9 +39,16 @@ def main() -> int:
     try:
         settings = load(sys.argv[1:], os.environ)
         configure_logging(settings.log_format, settings.log_level)
-        source = make_source(settings) if settings.source != "feed" else None
+        is_fed = settings.role == "hub" and (settings.source == "feed" or settings.isolate_source)
+        source = None if is_fed else make_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            runner.run(serve(settings, source))
+            if settings.role == "feeder" and source is not None:
+                runner.run(feed(settings, source))
+            else:
+                runner.run(serve(settings, source))
+    except FeedEnded as ended:
+        print(f"run_hub.py: {ended}", file=sys.stderr)  # noqa: T201 - the user's answer
+        return EXIT_ENDED
     except (SettingsError, RecordingError, StartError) as error:
         print(f"run_hub.py: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_USAGE
@@ -49,30 +57,12 @@ def main() -> int:
     return 0
 
 
-def make_source(settings: Settings) -> Source:
-    """Build the source that the settings name. Raises StartError or RecordingError."""
-    if settings.source == "recording" and settings.recording is not None:
-        return RecordingSource(settings.recording, speed=settings.speed)
-    if settings.source == "xtquant":
-        raise StartError("source xtquant is not available in this version; use sim or recording")
-    try:
-        return SimulatorSource(
-            symbols=settings.symbols,
-            interval_s=settings.interval,
-            seed=settings.seed,
-            speed=settings.speed,
-            start=settings.sim_start,
-            faults=[Fault.parse(text) for text in settings.faults],
-        )
-    except ValueError as error:
-        raise StartError(f"the simulator can't run so: {error}") from None
-
-
 async def serve(settings: Settings, source: Source | None) -> None:
     """Run a hub, and another one for each feeder that begins another history. ``source``: None for a hub that is fed.
 
     Raises:
         StartError: something outside is in the way.
+        RecordingError: the file to record into can't be made.
     """
     stopped = asyncio.Event()
     _on_signals(stopped.set)
@@ -112,6 +102,34 @@ def open_history(
         day=Calendar(days).trading_day(now_ms),
         on_append=on_append,
     )
+
+
+async def feed(settings: Settings, source: Source) -> None:
+    """Run a source for a hub elsewhere until a signal comes. Raises FeedEnded when the hub wants no more of it."""
+    stopped = asyncio.Event()
+    _on_signals(stopped.set)
+    if settings.end_with_stdin:
+        when_stdin_ends(stopped.set)
+    recorder = None if settings.record is None else Recorder(settings.record)
+    feeding = Feeding(
+        source,
+        FeedingSettings(
+            url=settings.to,
+            token=settings.access_token,
+            buffer_bytes=settings.feed_buffer_bytes,
+            finish_s=settings.drain_s,
+            speed=settings.speed if settings.source in ("sim", "recording") else None,
+        ),
+        (lambda day, start: make_source(settings, (day, start))) if source.simulated and source.continues else None,
+        [] if recorder is None else [recorder],
+    )
+    try:
+        print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
+        gc.freeze()  # what the start built stays: the collector need not look at it again
+        await feeding.run(stopped)
+    finally:
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -6,12 +6,15 @@ This is the only place where the hub and the outside (`bridge`) meet.
 import asyncio
 import gc
 import logging
-from importlib.metadata import version
+import os
+import secrets
+from pathlib import Path
 from time import time_ns
 
 from bridge.delivered import DeliveredRows
 from bridge.feed.acceptance import Acceptance
 from bridge.feed.endpoint import PATH, FeedEndpoint
+from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment
 from bridge.feed.messages import Hello
 from bridge.feed.right import FeedRight
 from bridge.feed.source import FeedSource
@@ -36,6 +39,7 @@ from hub.watch import Watch
 
 LOOK_S = 1.0
 LAG_PROBE_S = 0.25
+PROGRAM = Path(__file__).parents[1] / "run_hub.py"
 
 _logger = logging.getLogger("argus")
 
@@ -61,6 +65,7 @@ class App:
         self._opened = opened
         self._metrics = metrics
         self._ended = asyncio.Event()
+        self._child_token = secrets.token_hex(32) if settings.isolate_source else ""
         self._acceptance = Acceptance(settings.data if source is None and settings.journal else None, opened.run)
         self._source = source if source is not None else self._make_feed()
         self._calendar = Calendar(self._source.trading_days)
@@ -138,12 +143,32 @@ class App:
         gc.freeze()  # what the start built stays: the collector need not look at it again
         works = (self._run_source(), self._look(), self._probe_lag())
         tasks = [asyncio.create_task(work) for work in works]
-        endings = [asyncio.create_task(event.wait()) for event in (stopped, self._ended)]
-        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
-        _logger.info("stopping: %d clients to drain", self._server.clients)
-        for task in (*tasks, *endings):
-            task.cancel()
-        await asyncio.gather(*tasks, *endings, return_exceptions=True)
+        endings = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
+        if self._settings.isolate_source:
+            endings.add(asyncio.create_task(self._run_child(address)))
+        try:
+            done, _ = await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+            for ending in done:
+                ending.result()
+        finally:
+            _logger.info("stopping: %d clients to drain", self._server.clients)
+            for task in (*tasks, *endings):
+                task.cancel()
+            await asyncio.gather(*tasks, *endings, return_exceptions=True)
+
+    async def _run_child(self, address: tuple[str, int]) -> None:
+        """Run the source in a process of its own. Raises StartError when that can't be."""
+        settings = self._settings
+        child = ChildFeeder(
+            child_command(settings, PROGRAM, address),
+            child_environment(os.environ, self._child_token),
+            starts_again=settings.source != "recording",  # which would be played from its start
+        )
+        try:
+            await child.run()
+        except (ChildRefused, OSError) as error:
+            raise StartError(str(error)) from None
+        await asyncio.Event().wait()  # what it brought is served for as long as the hub runs
 
     async def _run_source(self) -> None:
         await keep_running(self._source, self._intake, lambda: self._intake.batches)
@@ -188,7 +213,7 @@ class App:
         if not isinstance(self._source, FeedSource):
             return {}
         self._hub.on_stored = self._source.stored
-        return {PATH: FeedEndpoint(self._source, FeedRight(self._settings.feeding_token))}
+        return {PATH: FeedEndpoint(self._source, FeedRight(self._child_token or self._settings.feeding_token))}
 
     def _admit(self, hello: Hello) -> bool:
         """Let a feeder go on in this history, or end, so that another history can begin with it."""
