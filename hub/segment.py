@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from hub.topic import Topic
 
-
 PackedRows = list[bytes]
 """Rows as msgpack arrays, as they travel."""
 
