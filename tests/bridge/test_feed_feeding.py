@@ -69,7 +69,9 @@ def settings_for(fed: FedHub | str, speed: float | None = None, finish_s: float 
     return FeedingSettings(url=url, token="", buffer_bytes=1 << 24, finish_s=finish_s, speed=speed)
 
 
-async def test_what_the_source_delivers_is_observed_sent_and_acknowledged_before_the_end() -> None:
+async def test_what_the_source_delivers_is_observed_sent_and_acknowledged_before_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     recorded: list[Batch] = []
 
     class Recording:
@@ -89,6 +91,7 @@ async def test_what_the_source_delivers_is_observed_sent_and_acknowledged_before
         fed.source.stored(2)
         await task
         await fed.sink.until(lambda: fed.sink.statuses[-1].reason == "the feeder has ended")
+    assert "lost" not in caplog.text
     assert recorded == batches
     assert [list(each.rows) for each in fed.sink.batches] == [list(each.rows) for each in batches]
 
