@@ -16,7 +16,7 @@ from weakref import WeakSet
 from hub.cursor import Cursor
 from hub.past import GapNotice, Past, RestoredTopic
 from hub.schema import CHANNELS, STATUS, Row
-from hub.segment import Segment
+from hub.segment import PackedRows, Segment
 from hub.topic import Topic
 from hub.wire import pack_row
 
@@ -248,6 +248,18 @@ class History:
             firsts = self.past.first_after_many(behind, at)
             lost = at + 1 < self.past.first_at
             found.update((topic, (firsts[topic], lost and self.past.first_seq(topic) > 1)) for topic in behind)
+        return found
+
+    def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
+        """The rows of a topic with exactly this ``time`` that are in memory."""
+        found = []
+        for seq in range(topic.first_since(time_ms), topic.seq + 1):
+            at = topic.at_of(seq)
+            segment = self._segments[self._number(at)]
+            place = at - segment.first_at
+            row = segment.rows[place]
+            if segment.times[place] == time_ms and row is not None:
+                found.append(row)
         return found
 
     def passed(self, topics: Iterable[Topic], time_ms: int) -> int:

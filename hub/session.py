@@ -104,7 +104,7 @@ class Session:
                 server=server,
                 session=self.name,
                 epoch=hub.epoch,
-                at=hub.history.at,
+                at=hub.history.delivered_at,
                 source={"name": hub.source.name, "simulated": hub.source.simulated},
                 schemas={name: CHANNELS[name].names for name in CHANNELS if name in hub.channels},
                 limits={
@@ -322,10 +322,11 @@ class Session:
 
     def _list_topics(self, request: Topics) -> None:
         topics = self._matching(self._select([request.pattern]))
+        self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))
 
 
 def _day_start_ms(time_ms: int) -> int:
     """Midnight in Shanghai of the day of an exchange time."""
-    return (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS
+    return max(0, (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS)
