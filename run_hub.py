@@ -28,9 +28,11 @@ from hub.core import Hub, SourceInfo
 from hub.delivery import Delivery
 from hub.health import Health
 from hub.history import History
+from hub.journal import JournalSettings
 from hub.limits import Limits
 from hub.logs import configure_logging
 from hub.metrics import Metrics
+from hub.opening import Opened, with_journal, without_journal
 from hub.pages import Pages
 from hub.server import HubServer, ServerSettings
 from hub.watch import Watch
@@ -106,16 +108,18 @@ class App:
         self._source = source
         self._recorder = recorder
         self._metrics = Metrics(version("argus-hub"))
+        self._calendar = calendar = Calendar(source.trading_days)
+        self._opened = self._open_history()
         self._hub = Hub(
-            epoch=secrets.token_hex(8),
+            epoch=self._opened.epoch,
             source=SourceInfo(source.name, source.simulated),
             channels=source.channels,
-            history=History(ring_rows=settings.ring_rows, ring_bytes=settings.ring_bytes),
+            history=self._opened.history,
             universes=settings.universes,
             on_wants=source.want,
             on_refused=_log_refused,
+            store=self._opened.store,
         )
-        calendar = Calendar(source.trading_days)
         health = Health(calendar, settings.stale_after_s)
         self._watch = Watch(self._hub, health, calendar, source.now_ms, settings.stale_after_s)
         self._observers: list[Observer] = [Publisher(self._hub, self._watch, self._metrics)]
@@ -123,27 +127,45 @@ class App:
             self._observers.append(recorder)
         self._intake = Intake(self._observers, self._on_status)
 
+    def _open_history(self) -> Opened:
+        settings, source = self._settings, self._source
+        history = History(ring_rows=settings.ring_rows, ring_bytes=settings.ring_bytes)
+        if not settings.journal:
+            return without_journal(history, settings.data)
+        return with_journal(
+            history,
+            settings.data,
+            JournalSettings(settings.journal_fsync_s, settings.journal_days, settings.journal_bytes),
+            source=source.name,
+            run=secrets.token_hex(8),  # a simulated or recorded day begins anew with every start
+            day=self._calendar.trading_day(source.now_ms()),
+            on_append=self._metrics.journal_append.observe,
+        )
+
     async def run(self) -> None:
         """Serve until a signal comes, then drain. Raises StartError or RecordingError when something is in the way."""
         settings, metrics = self._settings, self._metrics
         stopped = asyncio.Event()
         _on_signals(stopped.set)
         delivery = Delivery(self._hub, asyncio.get_running_loop(), metrics.publish_to_socket.observe)
-        pages = Pages(self._hub.channels, self._reasons_not_ready, metrics.page)
+        pages = Pages(self._hub.channels, self._reasons_not_ready, lambda: self._opened.reasons_degraded, metrics.page)
         self._server = HubServer(self._hub, delivery, _server_settings(settings), pages.get, self._watch.heartbeat)
-        metrics.observe(self._hub, self._server, self._watch, lambda: self._intake.refused)
+        metrics.observe(self._hub, self._server, self._watch, self._opened, lambda: self._intake.refused)
         try:
-            addresses = await self._server.start(settings.host, settings.port)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise StartError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
-        try:
-            self._open_recorder()
-            await self._serve(addresses[0], stopped)
+            try:
+                addresses = await self._server.start(settings.host, settings.port)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise StartError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
+            try:
+                self._open_recorder()
+                await self._serve(addresses[0], stopped)
+            finally:
+                await self._server.drain("the hub is restarting", settings.drain_s)
+                if self._recorder is not None:
+                    await asyncio.to_thread(self._recorder.close)
         finally:
-            await self._server.drain("the hub is restarting", settings.drain_s)
-            if self._recorder is not None:
-                await asyncio.to_thread(self._recorder.close)
+            self._opened.close()
 
     def _open_recorder(self) -> None:
         """Begin the recording; not before the port is ours, so that a failed start leaves no file behind."""
@@ -198,6 +220,7 @@ class App:
         while True:
             try:
                 self._watch.look(time_ns() // 1000)
+                self._opened.store.roll(self._calendar.trading_day(self._source.now_ms()))
             except Exception:  # a vendor's clock may raise: a watch that has ended would repeat its last word for ever
                 _logger.exception("the markets could not be looked at")
             await asyncio.sleep(LOOK_S)

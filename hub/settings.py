@@ -159,6 +159,16 @@ class Settings(BaseModel):
         default="info", description="least level that is logged"
     )
 
+    data: Path = Field(default=Path("data"), description="folder for what the hub keeps on disk: the journal")
+    journal: bool = Field(default=True, description="keep the trading day on disk, so that it outlives the hub")
+    journal_fsync_s: _Number = Field(
+        default=1.0, ge=0, le=3600, description="seconds between two times of making the journal safe from a power loss"
+    )
+    journal_days: _Whole = Field(default=5, ge=1, le=10_000, description="trading days that the journal keeps")
+    journal_bytes: _Whole = Field(
+        default=40 * 2**30, ge=2**24, le=2**50, description="bytes that the journal may take on disk"
+    )
+
     ring_rows: _Whole = Field(default=5000, ge=1, le=100_000_000, description="rows kept per topic")
     ring_bytes: _Whole = Field(default=2**29, ge=2**22, le=2**44, description="bytes kept in all topics together")
     max_clients: _Whole = Field(default=20_000, ge=1, le=10_000_000, description="clients connected at once")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hub.journal import disk
-from hub.journal.archive import OpenPart, Part
+from hub.journal.archive import OpenPart, Part, encode_gap
 from hub.journal.disk import JournalError
 from hub.journal.encoder import Appended, Encoder, Entry
 from hub.journal.keeper import Keeper
@@ -241,7 +241,7 @@ class Journal(Past):
 
     def _begin(self, name: PartName) -> None:
         """Begin a part: with the state, and the gap notices since the newest row, which belong before the next."""
-        gaps = [notice.to_bytes(ends_append=True) for notice in self.gaps_between(self.at, self.at + 1)]
+        gaps = [encode_gap(notice, ends_append=True) for notice in self.gaps_between(self.at, self.at + 1)]
         state = encode_state(
             self._tally, epoch=self.epoch, source=self._owner.source, run=self.run, batch=self.batch, day=name.day
         )

@@ -26,19 +26,7 @@ from hub.journal.recovery import Recovered, recover
 from hub.journal.settings import JournalSettings
 from hub.journal.tally import StateRecord, Tally, decode_state, encode_state
 from hub.journal.writer import PartWriter
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredTopic:
-    """A topic as it was. ``time_ms`` is the exchange time of its newest row, ``newest_time_ms`` the newest of all."""
-
-    channel: str
-    code: str
-    seq: int
-    at: int
-    newest: bytes
-    time_ms: int
-    newest_time_ms: int
+from hub.past import RestoredTopic
 
 
 @dataclass(slots=True)
