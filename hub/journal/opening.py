@@ -140,7 +140,8 @@ class _Opening:
         found, reason = self._newest(parts)
         if found is not None and not reason:
             return self._go_on(lock, parts, found)
-        self.notes.append(f"a new epoch begins: {reason}")
+        if parts:
+            self.notes.append(f"a new epoch begins: {reason}")
         return self._begin(lock, parts[-1].name.number + 1 if parts else 1, reason)
 
     def _newest(self, parts: Sequence[Found]) -> tuple[Recovered | None, str]:
