@@ -63,6 +63,7 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
     due: list[Due] = []
     outages: list[Outage] = []
     taken: dict[str, set[int]] = {}
+    known: set[int] = set()  # taken, or lost in an earlier outage: each run notes all that came before it
     before_ms = 0
     lost: list[Noted] = []
     for number, (run, batches) in enumerate(runs.items()):
@@ -72,16 +73,18 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
         if number:
             lost += missed.get(run, [])
             after_ms = max(row.time_ms for row in batches[0].rows)
-            rows = [row for row in lost if row.digest not in taken.get(row.code, ())]
-            given_again = {row.digest for row in batches[0].rows}
-            outages.append(Outage(number, before_ms, after_ms, [r for r in rows if r.digest not in given_again]))
+            known.update(row.digest for row in batches[0].rows)
+            lost = list({row.digest: row for row in lost if row.digest not in known}.values())
+            known.update(row.digest for row in lost)
+            outages.append(Outage(number, before_ms, after_ms, lost))
         for batch in batches[:count]:
             for code, time_ms, digest in batch.rows:
-                known = taken.setdefault(code, set())
-                if digest not in known:  # a snapshot at the start of a run repeats what had not changed
-                    known.add(digest)
-                    due.append(Due(code, len(known), digest, batch.at_s, number))
+                mine = taken.setdefault(code, set())
+                if digest not in mine:  # a snapshot at the start of a run repeats what had not changed
+                    mine.add(digest)
+                    due.append(Due(code, len(mine), digest, batch.at_s, number))
                     before_ms = max(before_ms, time_ms)
+            known.update(row.digest for row in batch.rows)
         lost = [row for batch in batches[count:] for row in batch.rows]
     return Truth(due, outages)
 

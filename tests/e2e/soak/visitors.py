@@ -116,7 +116,9 @@ async def stranger(visit: Visit, chance: random.Random) -> None:
     address = urlsplit(visit.url)
     while not visit.leave.is_set():
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        words = chance.choice((b"", b"GET /ws HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02", b"GET /metrics HTTP/1.1\r\n\r\n"))
+        words = chance.choice(
+            (b"", b"GET /ws HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02", b"GET /metrics HTTP/1.1\r\n\r\n")
+        )
         writer.write(words)
         with contextlib.suppress(ConnectionError):
             await writer.drain()

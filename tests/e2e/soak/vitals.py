@@ -20,12 +20,11 @@ OF_CLIENTS: Final = ("argus_clients", "argus_subscriptions", "argus_audiences", 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """A hub that nobody visits. ``objects``: those that belong to clients, by class, and tasks."""
+    """A hub that nobody visits. ``handles`` by kind; ``objects``: those that belong to clients, by class, and tasks."""
 
     rss_bytes: int
-    sockets: int
-    files: int
     threads: int
+    handles: Counter[str]
     objects: Counter[str]
 
 
@@ -48,11 +47,11 @@ class Patient:
         It is another process: there is nothing to await but what it shows.
         """
         async with asyncio.timeout(PATIENCE_S):
-            while not await self._is_left():
+            while not await self._is_left():  # noqa: ASYNC110 - another process leaves it
                 await asyncio.sleep(LOOK_S)
             before, vitals = None, await self._look()
             for _ in range(MOST_LOOKS):
-                if before is not None and (before.objects, before.sockets) == (vitals.objects, vitals.sockets):
+                if before is not None and (before.objects, before.handles) == (vitals.objects, vitals.handles):
                     break
                 await asyncio.sleep(LOOK_S)
                 before, vitals = vitals, await self._look()
@@ -60,10 +59,12 @@ class Patient:
 
     async def _look(self) -> Vitals:
         objects = await self._count()
-        handles = self._handles()
+        return Vitals(*self._memory_and_threads(), self._handles(), objects)
+
+    def _memory_and_threads(self) -> tuple[int, int]:
         status = Path(f"/proc/{self._child.pid}/status").read_text(encoding="ascii")
         rss, threads = (int(found) for found in re.findall(r"^(?:VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
-        return Vitals(rss * 1024, handles["socket"], handles["file"], threads, objects)
+        return rss * 1024, threads
 
     async def _is_left(self) -> bool:
         figures = await self.figures()
@@ -83,7 +84,12 @@ class Patient:
                 target = str(handle.readlink())
             except FileNotFoundError:
                 continue  # closed meanwhile
-            kinds["socket" if target.startswith("socket:") else "file"] += 1
+            if target.startswith("socket:"):
+                kinds["socket"] += 1
+            elif target.endswith(" (deleted)"):
+                kinds["deleted"] += 1
+            else:
+                kinds["journal" if Path(target).suffix in (".rows", ".marks") else "other"] += 1
         return kinds
 
     def _metrics(self) -> str:

@@ -45,7 +45,7 @@ class Child:
         return self._process.pid
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self._process.returncode is not None
 
     def log(self) -> str:
@@ -74,9 +74,13 @@ class Child:
         await self._gone()
 
     async def stop(self) -> None:
-        """Ask it to end. It must do so with code 0 and must not have logged a traceback."""
-        if not self.ended:
+        """Ask it to end, and wait as `ended` does."""
+        if not self.has_ended:
             self._process.send_signal(signal.SIGTERM)
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait until it has ended. It must do so with code 0 and must not have logged a traceback."""
         code = await self._gone()
         assert code == 0, f"it ended with exit code {code}\n{self.log()}"
         assert "Traceback (most recent call last)" not in self.log(), self.log()
