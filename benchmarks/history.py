@@ -90,8 +90,8 @@ def journal(folder: Path) -> None:
         cpu = [median(cost[0] for cost in costs) for costs in (without, with_it)]
         late = [median(cost[1] for cost in costs) for costs in (without, with_it)]
         more = median(a[0] / b[0] - 1 for b, a in pairs)
-        costs_more_ms = late[1] - late[0]
-        _print(f"{count:7} {cpu[0]:25.1f} {cpu[1]:9.1f} {more:+9.1%} {late[0]:33.2f} {late[1]:6.2f} {costs_more_ms:+7.2f}")
+        later_ms = late[1] - late[0]
+        _print(f"{count:7} {cpu[0]:25.1f} {cpu[1]:9.1f} {more:+9.1%} {late[0]:33.2f} {late[1]:6.2f} {later_ms:+7.2f}")
 
 
 class _Side:

@@ -44,7 +44,7 @@ class RecordFile:
     """The file, to write."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
 
     def write(self, batch: NotedBatch) -> None:
         """Append a batch. When it returns the operating system has it."""

@@ -140,8 +140,10 @@ def _check_gap(gap: NotedGap, outage: Outage, due: Sequence[Due]) -> None:
 def whole_again_s(diary: Diary, due: Sequence[Due], killed_s: float, listening_s: float) -> float | None:
     """Seconds from a kill until this client had all that was written down until the hub listened again.
 
-    None where nothing of the kind was on its way.
+    None where nothing of the kind was on its way, or where the client came only later.
     """
+    if not diary.at_s or diary.at_s[0] > killed_s:
+        return None
     first = bisect_right(due, killed_s, key=lambda row: row.at_s)
     last = bisect_right(due, listening_s, key=lambda row: row.at_s)
     return max(diary.at_s[first:last]) - killed_s if first < last else None
