@@ -57,7 +57,7 @@ class Hub:
     ) -> None:
         self.epoch = epoch
         self.source = source
-        self.channels = frozenset(channels) | {STATUS}
+        self.channels: Set[str] = frozenset(channels) | {STATUS}
         self.history = history
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()

@@ -250,6 +250,18 @@ class History:
             found.update((topic, (firsts[topic], lost and self.past.first_seq(topic) > 1)) for topic in behind)
         return found
 
+    def rows_at(self, topic: Topic, time_ms: int) -> list[bytes]:
+        """The rows of a topic with exactly this ``time`` that are in memory."""
+        found = []
+        for seq in range(topic.first_since(time_ms), topic.seq + 1):
+            at = topic.at_of(seq)
+            segment = self._segments[self._number(at)]
+            place = at - segment.first_at
+            row = segment.rows[place]
+            if segment.times[place] == time_ms and row is not None:
+                found.append(row)
+        return found
+
     def passed(self, topics: Iterable[Topic], time_ms: int) -> int:
         """An arrival number after which no row of these topics has a ``time`` before ``time_ms``."""
         ends = self.first_since(topics, time_ms)

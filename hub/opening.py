@@ -9,11 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from hub.history import History
 from hub.journal import JournalError, JournalInUseError, JournalSettings, abandon_journal, open_journal
+from hub.schema import STATUS
 from hub.store import NO_STORE, JournalStore, Store
 
+_decode_head = msgspec.msgpack.Decoder(list[Any]).decode
 _logger = logging.getLogger("argus.journal")
 
 
@@ -49,6 +54,14 @@ class Opened:
         """What is wrong although live rows are served; empty when all is well."""
         failure = self.journal.failure if self.journal is not None else self.failure
         return [failure] if failure else []
+
+    def newest(self) -> tuple[int, int] | None:
+        """The newest exchange time of the source's rows (epoch ms), and when its last row was received (epoch µs)."""
+        topics = [topic for topic in self.history.topics if topic.channel != STATUS]
+        if not topics:
+            return None
+        _, _, _, recv_us = _decode_head(max(topics, key=lambda topic: topic.at).newest)[:4]
+        return self.history.time_ms, recv_us
 
     def close(self) -> None:
         """Make everything durable, so that the next start can go on even after a restart of the machine."""

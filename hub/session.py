@@ -328,4 +328,4 @@ class Session:
 
 def _day_start_ms(time_ms: int) -> int:
     """Midnight in Shanghai of the day of an exchange time."""
-    return (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS
+    return max(0, (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS)

@@ -82,34 +82,45 @@ class Feeding:
 
     async def _work(self, feeder: Feeder) -> None:
         """Run the source, and tell what it knows also after it has ended."""
+        since_ms = 0
         if self._make_again is not None:
-            await self._find_place(feeder, self._make_again)
+            since_ms = await self._find_place(feeder, self._make_again)
         teller = Teller(self._source, feeder.tell, self._settings.speed)
-        door = _Door(feeder, [*self._observers, teller])
+        door = _Door(feeder, [*self._observers, teller], since_ms)
         async with asyncio.TaskGroup() as both:
             both.create_task(teller.run())
             both.create_task(keep_running(self._source, door, lambda: feeder.batches))
 
-    async def _find_place(self, feeder: Feeder, make_again: Callable[[date, time], Source]) -> None:
-        """Wait for the hub, which knows how far the market has come."""
+    async def _find_place(self, feeder: Feeder, make_again: Callable[[date, time], Source]) -> int:
+        """Wait for the hub, which knows how far the market has come. Returns the newest exchange time that it has."""
         newest = (await asyncio.shield(feeder.welcome)).newest
-        if newest is not None:
-            day, start = place_after(newest, wall.time_ns() // 1000, self._settings.speed or 0.0)
-            self._source = make_again(day, start)
-            _logger.info("the simulated market goes on on %s at %s", day, start.isoformat("seconds"))
+        if newest is None:
+            return 0
+        day, start = place_after(newest, wall.time_ns() // 1000, self._settings.speed or 0.0)
+        self._source = make_again(day, start)
+        _logger.info("the simulated market goes on on %s at %s", day, start.isoformat("seconds"))
+        return newest.time
 
 
 class _Door:
-    """The `bridge.source.Sink` before a feeder: observers are given each batch first."""
+    """The `bridge.source.Sink` before a feeder: observers are given each batch first.
 
-    def __init__(self, feeder: Feeder, observers: Sequence[Observer]) -> None:
+    Rows from before ``since_ms`` are left out: a market that goes on begins with the newest row of every instrument,
+    and those that have not changed since are known to the hub, perhaps in a newer version of the run before.
+    """
+
+    def __init__(self, feeder: Feeder, observers: Sequence[Observer], since_ms: int) -> None:
         self._observers = observers
+        self._since_ms = since_ms
         self.report: Callable[[SourceStatus], None] = feeder.report
         self.interrupt: Callable[[Interruption], None] = feeder.interrupt
         self.begin_run: Callable[[str], None] = feeder.begin_run
         self._deliver = feeder.deliver
 
     def deliver(self, batch: Batch) -> None:
+        if self._since_ms:
+            rows = [row for row in batch.rows if row[1] >= self._since_ms]
+            batch = Batch(batch.channel, rows, batch.recv_us)
         for observer in self._observers:
             observer.observe(batch)
         self._deliver(batch)
