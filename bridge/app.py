@@ -143,7 +143,7 @@ class App:
         gc.freeze()  # what the start built stays: the collector need not look at it again
         works = (self._run_source(), self._look(), self._probe_lag())
         tasks = [asyncio.create_task(work) for work in works]
-        endings = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
+        endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
         if self._settings.isolate_source:
             endings.add(asyncio.create_task(self._run_child(address)))
         try:

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from hub.cursor import Cursor
 from hub.past import GapNotice, Past, RestoredTopic
 from hub.schema import CHANNELS, STATUS, Row
-from hub.segment import Segment
+from hub.segment import PackedRows, Segment
 from hub.topic import Topic
 from hub.wire import pack_row
 
@@ -250,7 +250,7 @@ class History:
             found.update((topic, (firsts[topic], lost and self.past.first_seq(topic) > 1)) for topic in behind)
         return found
 
-    def rows_at(self, topic: Topic, time_ms: int) -> list[bytes]:
+    def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
         """The rows of a topic with exactly this ``time`` that are in memory."""
         found = []
         for seq in range(topic.first_since(time_ms), topic.seq + 1):

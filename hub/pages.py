@@ -1,6 +1,6 @@
 """The plain HTTP pages on the hub's port: health, readiness, metrics, the schemas, and the live page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Final
@@ -42,7 +42,7 @@ class Pages:
 
     def __init__(
         self,
-        channels: frozenset[str],
+        channels: Set[str],
         reasons_not_ready: Callable[[], Sequence[str]],
         reasons_degraded: Callable[[], Sequence[str]],
         metrics: Callable[[], bytes],
@@ -81,7 +81,7 @@ def _respond(status: HTTPStatus, body: bytes, kind: str) -> Response:
     return Response(status.value, status.phrase, headers, body)
 
 
-def _describe(channels: frozenset[str]) -> dict[str, object]:
+def _describe(channels: Set[str]) -> dict[str, object]:
     """Schemas and topic grammar, for programs and people."""
     return {
         "protocol": list(SUBPROTOCOLS),

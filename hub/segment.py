@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 from hub.topic import Topic
 
+PackedRows = list[bytes]
+"""Rows as msgpack arrays, as they travel."""
+
 
 class Run(NamedTuple):
     """Rows of one channel that follow each other in the log."""
 
     channel: str
-    rows: list[bytes]
+    rows: PackedRows
 
 
 class Segment:
