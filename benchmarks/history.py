@@ -138,7 +138,7 @@ def restart(folder: Path) -> None:
     for name, prepare in (("in memory", _keep), ("on disk", _forget)):
         runs = []
         for _ in range(RESTARTS):
-            for path in folder.iterdir():
+            for path in folder.rglob("*.*"):
                 prepare(path)
             batch += 1
             runs.append(_one_restart(folder, batch))

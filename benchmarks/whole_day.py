@@ -25,6 +25,7 @@ def make_day(folder: Path, batches: int) -> int:
     with running_hub("--data", str(folder)) as hub, RawFeeder(hub.port, run=RUN) as feeder:
         feeder.send(encoded(1))
         feeder.settle()
+    folder /= "journal"
     (part,) = find(folder)
     topics: dict[tuple[str, str], Topic] = {}
     journal, restored = open_journal(

@@ -47,8 +47,9 @@ class Size:
         return self.hub_kills * self.longest_s / 2
 
 
+# Both have the exchanges' rhythm of three seconds: on it the hub builds when it says where an outage ended.
 SHORT: Final = Size(
-    symbols=500, interval_s=1, speed=2, clients=12, hub_kills=5, feeder_kills=2, longest_s=8, seed=20260901
+    symbols=500, interval_s=3, speed=6, clients=12, hub_kills=5, feeder_kills=2, longest_s=8, seed=20260901
 )
 FULL: Final = Size(
     symbols=5500, interval_s=3, speed=1, clients=50, hub_kills=20, feeder_kills=5, longest_s=15, seed=20260901
