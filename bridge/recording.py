@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import aclosing, closing, suppress
 from datetime import date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -54,6 +55,7 @@ class RecordingSource:
     simulated = False
     continues = False  # it would play the same rows again
     channels = frozenset({"tick"})
+    markets: Mapping[str, int] = MappingProxyType({})  # not known before the file has been played
 
     def __init__(
         self,

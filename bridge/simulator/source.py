@@ -6,8 +6,10 @@ event loop never waits for it for more than about a millisecond.
 
 import asyncio
 import time as wall
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, time
+from types import MappingProxyType
 from typing import Final
 
 from bridge.simulator.faults import Fault, FaultKind, FaultPlan
@@ -64,6 +66,8 @@ class SimulatorSource:
         interval_ms = round(interval_s * 1000)
         self._market = Market(symbols, seed, day, start, interval_ms)
         self._slices = slices_from(day, start, interval_ms)
+        codes = [instrument.code for instrument in self._market.instruments()]
+        self._markets = MappingProxyType(dict(Counter(code[code.rfind(".") + 1 :] for code in codes)))
         self._lived_ms = 0
         self._state: SourceState | None = None
         self._snapshot_due = True
@@ -96,6 +100,11 @@ class SimulatorSource:
         It grows as the market goes on; ask again after a change of the day.
         """
         return trading_days(self._first_day, self._piece.day.year + 1)
+
+    @property
+    def markets(self) -> Mapping[str, int]:
+        """Every market with its instruments, the suspended ones included: which those are changes with the day."""
+        return self._markets
 
     @property
     def instruments(self) -> list[Instrument]:
