@@ -19,6 +19,9 @@ AUCTION_STALE_AFTER_MS: Final = 20_000
 ENOUGH_INSTRUMENTS: Final = 50
 """With fewer instruments than this, silence is not yet a fault after the plain threshold. See `Health`."""
 
+_PROBE_MS: Final = 600_000
+"""Sessions of continuous trading last two hours: in one without rows, rows are overdue for most of it."""
+
 _WORDS: Final = {
     Phase.CALL_AUCTION: "the call auction",
     Phase.CONTINUOUS: "continuous trading",
@@ -56,6 +59,10 @@ class _Market:
     seen: int = 0
     slot_start_ms: int = 0
     slot_rows: int = 0
+
+    @property
+    def instruments(self) -> int:
+        return self.seen if self.asked is None else self.asked
 
     def count(self, instruments: int, time_ms: int) -> None:
         # Slots are of data time: after a stall the backlog of one instrument must not count as many instruments.
@@ -121,6 +128,25 @@ class Health:
         self._advance(now_ms)
         return {name: self._judge(name, market, now_ms) for name, market in self._markets.items()}
 
+    def was_mute(self, market: str, until_ms: int) -> bool:
+        """Whether rows of ``market`` were overdue in continuous trading since its newest one, up to ``until_ms``.
+
+        Unlike stale, that does not end with the session: a market may have fallen silent before lunch. Auctions do not
+        count, in which nothing is traded, nor do days before that of ``until_ms``. Asking changes nothing.
+        """
+        entry = self._markets.get(market)
+        if entry is None or entry.newest_ms is None or entry.instruments == 0:
+            return False
+        newest_ms = entry.newest_ms
+        first_ms = newest_ms + self._stale_after_ms * ENOUGH_INSTRUMENTS // min(entry.instruments, ENOUGH_INSTRUMENTS)
+        if first_ms >= until_ms or shanghai_day(newest_ms) != shanghai_day(until_ms):
+            return False
+        for time_ms in (*range(first_ms + 1, until_ms, _PROBE_MS), until_ms):
+            health = self._judge(market, entry, time_ms)
+            if health.state is MarketState.STALE and health.phase is Phase.CONTINUOUS:
+                return True
+        return False
+
     def reasons_not_ready(self, now_ms: int) -> list[str]:
         """Return why fresh data can't be served, one sentence for each stale market; empty when it can."""
         reasons = []
@@ -146,10 +172,9 @@ class Health:
             threshold_ms = max(threshold_ms, AUCTION_STALE_AFTER_MS)
         if age_ms is not None and age_ms <= threshold_ms:
             return MarketHealth(phase, MarketState.LIVE, age_ms)
-        instruments = market.seen if market.asked is None else market.asked
         silence_ms = now_ms - max(market.newest_ms or 0, market.since_ms, session_start_ms)
         # Multiplied out, so that a market with no instruments is never overdue.
-        overdue = silence_ms * min(instruments, ENOUGH_INSTRUMENTS) > threshold_ms * ENOUGH_INSTRUMENTS
+        overdue = silence_ms * min(market.instruments, ENOUGH_INSTRUMENTS) > threshold_ms * ENOUGH_INSTRUMENTS
         return MarketHealth(phase, MarketState.STALE if overdue else MarketState.QUIET, age_ms)
 
     def _entry(self, name: str, now_ms: int) -> _Market:

@@ -20,6 +20,8 @@ class Watch:
     Args:
         now_ms: the source's clock, epoch milliseconds.
         stale_after_s: how long a source that is connected may say nothing at all in an open market.
+        markets_due: the markets that rows are due of now, each with its number of instruments; empty where that is not
+            known. Asked at each look.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Watch:
         calendar: Calendar,
         now_ms: Callable[[], int],
         stale_after_s: float = 15.0,
+        markets_due: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.markets: Mapping[str, MarketHealth] = {}
         self.source_state = "away"
@@ -38,6 +41,8 @@ class Watch:
         self._calendar = calendar
         self._now_ms = now_ms
         self._stale_after_ms = round(stale_after_s * 1000)
+        self._markets_due = markets_due
+        self._due: Mapping[str, int] = {}
         self._connected_ms: int | None = None
         self._has_spoken = False
         self._told: dict[str, tuple[str, str]] = {}
@@ -69,6 +74,7 @@ class Watch:
     def look(self, recv_us: int) -> None:
         """Judge the markets now; publish those whose state or phase changed. Call it about once a second."""
         now_ms = self._now_ms()
+        self._watch_due(now_ms)
         self.markets = self._health.assess(now_ms)
         rows: list[Row] = []
         for market, health in self.markets.items():
@@ -77,7 +83,8 @@ class Watch:
                 continue
             self._told[market] = now
             if health.state is MarketState.STALE:
-                _logger.warning("%s is stale: newest data is %s ms old", market, health.age_ms)
+                newest = "no row has come yet" if health.age_ms is None else f"newest data is {health.age_ms} ms old"
+                _logger.warning("%s is stale: %s", market, newest)
             rows.append((market, now_ms, *now, health.age_ms, None))
         if rows:
             self._hub.publish(STATUS, rows, recv_us)
@@ -103,6 +110,12 @@ class Watch:
         if self._has_spoken or self._connected_ms is None or opened_ms is None:
             return False
         return now_ms - max(self._connected_ms, opened_ms) > self._stale_after_ms
+
+    def _watch_due(self, now_ms: int) -> None:
+        due = dict(self._markets_due())  # the source may go on to change its own
+        for market in {**self._due, **due}:
+            self._health.watch(market, due.get(market, 0), now_ms)
+        self._due = due
 
     def _watch_calendar(self, now_ms: int) -> None:
         left = self._calendar.days_left(now_ms)
