@@ -1,76 +1,175 @@
-"""The door between a source and everything that observes it: what can't be true is counted and kept out.
+"""The door between a source and everything that observes it: what can't be true or came before is kept out.
 
-Sources normalise what their vendor gives; here only what no source may deliver is refused, so that a fault of one
-adapter never reaches a client as data.
+Sources normalise what their vendor gives. Here only what no source may deliver is refused and counted, so that a fault
+of one adapter never reaches a client as data; and where rows are missing or not in order, that is announced.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from re import compile as pattern
 from typing import Final
 
-from bridge.source import Batch, Observer, SourceStatus
+from bridge.continuity import Late, Notice, Outage, Silence, market_of, notices_of_late
+from bridge.repeats import Delivered, Past, Unpublished
+from bridge.source import Batch, Interruption, Observer, Publisher, SourceState, SourceStatus
 from hub.schema import Row
 
 _CODE: Final = pattern(r"[0-9A-Za-z_-]{1,24}\.[0-9A-Za-z]{1,8}")
 LOGGED_ROWS: Final = 10
 """Refused rows that are logged one by one for each cause; further ones are only counted."""
 
+AHEAD_MS: Final = 86_400_000
+"""How far a row may be ahead of the source's clock. Believed, a wrong one would make all rows behind it late; so it is
+refused, but only where no machine that trades could be that wrong about the day."""
+
 _logger = logging.getLogger("argus.intake")
 
 
 class Intake:
-    """A `Sink` that hands good rows on.
+    """A `Sink` that hands good rows on, each once.
 
     Args:
-        observers: are given every batch, in order.
+        publisher: is given everything, in order.
+        observers: are given every batch that has good rows, in order, after the publisher.
         on_status: told how the source is doing.
+        past: what the publisher has.
+        was_mute: whether rows of a market were overdue at some time; see `Silence` and `hub.health.Health.was_mute`.
+        away: the source was not there before: what it had after the newest row of the past is missing.
+        now_ms: the source's clock. It must have reached the time of a batch, but for a day, when that is delivered.
     """
 
-    def __init__(self, observers: Sequence[Observer], on_status: Callable[[SourceStatus], None]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        observers: Sequence[Observer],
+        on_status: Callable[[SourceStatus], None],
+        *,
+        past: Past,
+        was_mute: Callable[[str, int], bool],
+        away: bool,
+        now_ms: Callable[[], int],
+    ) -> None:
         self.refused: Counter[str] = Counter()
         """Rows that were kept out, by cause."""
         self.batches = 0
         """Batches that were handed on."""
+        self._publisher = publisher
         self._observers = observers
         self._on_status = on_status
-        self._known: set[str] = set()
+        self._past = past
+        self._now_ms = now_ms
+        self._channels: dict[str, Delivered] = {}
+        self._outage = Outage()
+        self._silence = Silence(was_mute)
+        self._run = past.run
+        for channel, newest_ms, last in past.topics():
+            self._delivered(channel).restore(newest_ms, last)
+            self._silence.know(market_of(last[0]))
+        if away:
+            self._lose()
 
     def deliver(self, batch: Batch) -> None:
         """Take one batch of a source."""
-        rows = batch.rows
-        if not self._are_good(rows):
-            rows = [row for row in rows if self._is_good(row)]
-            batch = Batch(batch.channel, rows, batch.recv_us)
-        if rows:
-            self.batches += 1
-            for observer in self._observers:
-                observer.observe(batch)
+        delivered = self._delivered(batch.channel)
+        now_ms = self._now_ms()
+        may_jump = batch.channel == "tick" and self._silence.is_any(now_ms)
+        before = dict(delivered.newest) if may_jump else {}
+        late: list[Late] = []
+        if rest := delivered.take_newer(batch.rows, now_ms + AHEAD_MS):
+            rows, late = self._sift(delivered, batch.rows[: len(batch.rows) - len(rest)], rest, now_ms)
+            batch = replace(batch, rows=rows)
+        if not batch.rows:
+            if batch.number:
+                self._publisher.publish(batch)
+            return
+        notices = self._outage.end(batch.channel, batch.rows)
+        if may_jump and not notices:
+            notices = self._silence.end(batch.channel, before, batch.rows)
+        for _, lost in notices:
+            _logger.warning("rows of %s are missing between the times %s and %s", lost.topic, lost.from_ms, lost.to_ms)
+        self._publish(batch, [*notices, *notices_of_late(batch.channel, late)])
+        self.batches += 1
+        for observer in self._observers:
+            observer.observe(batch)
 
     def report(self, status: SourceStatus) -> None:
         """Take the state of a source."""
         level = logging.INFO if status.state == "connected" else logging.WARNING
         _logger.log(level, "source is %s%s", status.state, f": {status.reason}" if status.reason else "")
+        if status.state is SourceState.AWAY and not status.keeps:
+            self._lose()
         self._on_status(status)
 
-    def _are_good(self, rows: Sequence[Row]) -> bool:
-        """Whether there is nothing to refuse; nearly always so, hence looked at for all rows at once."""
-        try:
-            return all(row[1] > 0 and row[0] in self._known for row in rows)
-        except (TypeError, IndexError):
-            return False
+    def interrupt(self, interruption: Interruption) -> None:
+        """Take notice of rows that the source lost."""
+        self._publisher.announce(interruption)
 
-    def _is_good(self, row: Row) -> bool:
-        if len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], int):
+    def begin_run(self, run: str) -> None:
+        """Take notice of the run that the next batches belong to. It may be the same as before."""
+        if run != self._run:
+            self._lose()
+        self._run = run
+        self._publisher.begin_run(run)
+
+    def _lose(self) -> None:
+        """Take it that rows are missing from the newest ones on, until newer ones come."""
+        newest = {channel: delivered.newest_ms for channel, delivered in self._channels.items()}
+        self._outage.begin({channel: time_ms for channel, time_ms in newest.items() if time_ms is not None})
+
+    def _delivered(self, channel: str) -> Delivered:
+        delivered = self._channels.get(channel)
+        if delivered is None:
+            delivered = self._channels[channel] = Delivered(channel, self._past)
+        return delivered
+
+    def _publish(self, batch: Batch, notices: list[Notice]) -> None:
+        """Publish a batch with the notices at their places.
+
+        Only its last part has its number: when the hub dies between two, the feeder sends all of it again, and what
+        was published comes as a repeat.
+        """
+        start = 0
+        for place, interruption in sorted(notices, key=lambda notice: notice.place):
+            if place > start:
+                self._publisher.publish(replace(batch, rows=batch.rows[start:place], number=0))
+                start = place
+            self._publisher.announce(interruption)
+        self._publisher.publish(replace(batch, rows=batch.rows[start:]) if start else batch)
+
+    def _sift(
+        self, delivered: Delivered, taken: Sequence[Row], rest: Sequence[Row], now_ms: int
+    ) -> tuple[list[Row], list[Late]]:
+        """Take the rows of a batch that need a closer look. Returns all its good rows, and which of them are late."""
+        rows = list(taken)
+        late: list[Late] = []
+        unpublished = Unpublished(rows)
+        for row in rest:
+            if not self._is_good(row, delivered, now_ms):
+                continue
+            if delivered.is_repeat(row, unpublished):
+                self._refuse("repeat", row)
+                continue
+            newest_ms = delivered.take(row)
+            if newest_ms is not None:
+                late.append(Late(len(rows), row, newest_ms))
+            rows.append(row)
+        return rows, late
+
+    def _is_good(self, row: Row, delivered: Delivered, now_ms: int) -> bool:
+        is_row = isinstance(row, tuple | list) and len(row) >= 2
+        if not is_row or not isinstance(row[0], str) or not isinstance(row[1], int):
             return self._refuse("not a row", row)
         code, time_ms = row[0], row[1]
         if time_ms <= 0:
             return self._refuse("time zero", row)
-        if code not in self._known:
+        if time_ms >= now_ms + AHEAD_MS:
+            return self._refuse("time ahead", row)
+        if code not in delivered.newest:
             if not _CODE.fullmatch(code):
                 return self._refuse("malformed code", row)
-            self._known.add(code)
+            self._silence.know(market_of(code))
         return True
 
     def _refuse(self, cause: str, row: Row) -> bool:
