@@ -25,8 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hub.history import Topic
 from hub.journal import JournalSettings, Stretch, open_journal
+from hub.topic import Topic
 from hub.wire import pack_row
 
 TOPICS = 5500

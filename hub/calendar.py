@@ -103,6 +103,14 @@ class Calendar:
         self._given_until = max(self._given, default=date.min)
         self._opens = lru_cache(maxsize=4)(self.is_trading_day)
 
+    def know(self, trading_days: frozenset[date] | None) -> None:
+        """Take the trading days that the source knows now; None leaves all as it is."""
+        if trading_days is not None and trading_days != self._given:
+            self._given = trading_days
+            self._given_from = min(trading_days, default=date.max)
+            self._given_until = max(trading_days, default=date.min)
+            self._opens.cache_clear()
+
     @property
     def known_until(self) -> date:
         """The last day up to which the calendar is known from its table on, without a hole."""

@@ -26,7 +26,7 @@ CLIENT_VARIABLES: Final = frozenset({"ARGUS_URL"})
 """Variables that the client reads: the hub passes over them. Any other unknown ``ARGUS_*`` is taken for a typo."""
 
 _CONFIG: Final = f"{PREFIX}CONFIG"
-_SECRET: Final = "token"  # noqa: S105 - the name of the setting
+_SECRETS: Final = frozenset({"token", "feed_token"})
 
 _SCHEMAS: Final[Mapping[str, Any]] = Settings.model_json_schema()["properties"]
 
@@ -100,7 +100,7 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
         prog="run_hub.py",
         description="Argus Hub: real-time ticks of China's A-share market over WebSocket.",
         epilog=f"Every setting can also stand in the file, or in the environment as {PREFIX}<NAME>. Options win over "
-        f"the environment, the environment over the file. The token has no option, since other users of a machine "
+        f"the environment, the environment over the file. Tokens have no option, since other users of a machine "
         f"can read those: use {PREFIX}TOKEN or --token-file.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -108,7 +108,7 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings; see hub.example.toml")
     for name, schema in _SCHEMAS.items():
-        if name == _SECRET:
+        if name in _SECRETS:
             continue
         described = schema["description"] + _in_brackets(schema)
         if schema.get("type") == "boolean":
@@ -129,8 +129,10 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _unknown_option(word: str) -> str:
-    if word == _option(_SECRET):
-        return f"{word}: is no option, since other users of a machine can read those: use {PREFIX}TOKEN or --token-file"
+    for secret in _SECRETS:
+        if word == _option(secret):
+            instead = f"{PREFIX}{secret.upper()} or {word}-file"
+            return f"{word}: is no option, since other users of a machine can read those: use {instead}"
     if not word.startswith("-"):
         return f"{word!r}: is not expected here; the name of an option starts with --"
     return f"{word}: unknown option{_hint(word.removeprefix('--').replace('-', '_'), _option)}"
@@ -169,7 +171,8 @@ def _describe(error: ErrorDetails, values: Mapping[str, object], origins: Mappin
         return str(error["ctx"]["error"])
     name = str(error["loc"][0])
     should = _allowed(_SCHEMAS[name]) or _reason(error)
-    shown = "" if name == _SECRET else f", not {reprlib.repr(values[name])}"
+    is_secret = name in _SECRETS or (name == "to" and "@" in str(values[name]))  # somebody tried credentials in an URL
+    shown = "" if is_secret else f", not {reprlib.repr(values[name])}"
     return f"{origins[name]}: {should}{shown}"
 
 

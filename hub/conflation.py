@@ -7,7 +7,8 @@ is counted. What waits is bounded by the number of topics, however slow the clie
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, NamedTuple
 
-from hub.history import Run, Topic
+from hub.segment import Run
+from hub.topic import Topic
 
 if TYPE_CHECKING:
     from hub.outbox import Outbox

@@ -1,8 +1,9 @@
 """The heart: publish, flush, and the parts that sessions work with. Pure: no clock, no task, no socket.
 
-``publish`` numbers rows and puts them into history. ``flush``, once a turn of the event loop, hands every live
-client what it observes of them, made once for each audience. Between the two nothing is sent, so whoever changes
-what a client observes flushes first: that is the exact cut on which snapshot, history and live join.
+``publish`` numbers rows and puts them into history. ``flush``, once a turn of the event loop, writes them to the
+journal and then hands every live client what it observes of them, made once for each audience. Between the two nothing
+is sent, so whoever changes what a client observes flushes first: that is the exact cut on which snapshot, history and
+live join.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 
 from hub.conflation import Conflater
 from hub.counts import Counts
-from hub.history import History, Topic
+from hub.history import History
+from hub.jobs import upstream_gap
+from hub.past import GapNotice
 from hub.router import Names, Router
 from hub.schema import STATUS, Row
+from hub.store import NO_STORE, Published, RunBegins, Store, Turn
+from hub.topic import Topic
 from hub.wire import Origin
 
 
@@ -35,6 +40,7 @@ class Hub:
         universes: named lists of codes and patterns.
         on_wants: called with the topic strings that clients want, when they change.
         on_refused: called with a reason for every row that could not be published.
+        store: where everything is written before anybody sees it.
     """
 
     def __init__(
@@ -47,10 +53,11 @@ class Hub:
         universes: Mapping[str, Sequence[str]],
         on_wants: Callable[[Names], None],
         on_refused: Callable[[str], None],
+        store: Store = NO_STORE,
     ) -> None:
         self.epoch = epoch
         self.source = source
-        self.channels = frozenset(channels) | {STATUS}
+        self.channels: Set[str] = frozenset(channels) | {STATUS}
         self.history = history
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()
@@ -58,14 +65,19 @@ class Hub:
         """Clients that were given conflated rows by the last flush, for its caller to send on and clear."""
         self.on_publish: Callable[[], None] = _nothing
         """Called when there is something to flush; whoever sets it calls `flush` soon, once a turn of the loop."""
+        self.on_stored: Callable[[int], None] = _stored_nothing
+        """Called with the newest number of a batch that the store has and that was delivered."""
         self._on_refused = on_refused
+        self._store = store
+        self._turn: Turn = []
         self._segment = history.tail
         self._offset = 0
 
-    def publish(self, channel: str, rows: Iterable[Row], recv_us: int) -> None:
+    def publish(self, channel: str, rows: Iterable[Row], recv_us: int, batch: int = 0) -> None:
         """Take rows of one channel that arrived together (``source_names`` of the channel, in order of arrival).
 
-        A row that can't be encoded is refused and reported, the others are published.
+        A row that can't be encoded is refused and reported, the others are published. ``batch`` is the feeder's
+        number of the batch; 0: it has none.
         """
         before = self.history.at
         created, refused = self.history.append(channel, rows, recv_us)
@@ -76,23 +88,53 @@ class Hub:
         self.counts.batches_in += 1
         self.counts.rows_in += self.history.at - before
         self.counts.rows_refused += len(refused)
-        self.on_publish()
+        self._take(Published(before + 1, self.history.at, recv_us, batch))
+
+    def announce(self, topic: str, from_ms: int | None, to_ms: int | None) -> None:
+        """Take notice of rows that the source never gave: after what was published so far, before what follows.
+
+        Args:
+            topic: a topic or a pattern.
+            from_ms, to_ms: between which exchange times, where known.
+        """
+        self.counts.gaps_in += 1
+        self._take(GapNotice(self.history.at, topic, from_ms, to_ms))
+
+    def begin_run(self, run: str) -> None:
+        """Take notice of another run of the source: its batches are numbered from 1 again."""
+        self._take(RunBegins(run))
 
     def flush(self) -> None:
-        """Hand what was published since the last flush to the live clients."""
-        if self.history.delivered_at == self.history.at:
+        """Write what was published since the last flush, then hand it to the live clients."""
+        if not self._turn:
             return
-        segment, offset = self._segment, self._offset
-        while True:
-            end = len(segment.rows)
-            for channel, places in segment.runs(range(offset, end)):
+        turn, self._turn = self._turn, []
+        self._store.append(turn, self._segment, self._offset)
+        for entry in turn:
+            if isinstance(entry, GapNotice):
+                self._deliver_up_to(entry.after_at)
+                self._deliver_gap(entry)
+        self._deliver_up_to(self.history.at)
+        self._store.settle()
+        batch = max((entry.batch for entry in turn if isinstance(entry, Published)), default=0)
+        if batch:
+            self.on_stored(batch)
+
+    def _take(self, entry: Published | GapNotice | RunBegins) -> None:
+        self._turn.append(entry)
+        self.on_publish()
+
+    def _deliver_up_to(self, at: int) -> None:
+        while self.history.delivered_at < at:
+            segment = self._segment
+            end = min(len(segment.rows), at + 1 - segment.first_at)
+            for channel, places in segment.runs(range(self._offset, end)):
                 part = slice(places[0], places[-1] + 1)
                 self._deliver(channel, segment.topics[part], segment.rows[part])
-            if segment.next is None:
-                break
-            segment, offset = segment.next, 0
-        self._segment, self._offset = segment, end
-        self.history.delivered_at = self.history.at
+            self._offset = end
+            if end == len(segment.rows) and segment.next is not None:  # all of it may be let go from now on
+                self._segment, self._offset = segment.next, 0
+            self.history.delivered_at = segment.first_at + end - 1
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
         touched = []
@@ -115,6 +157,18 @@ class Hub:
                 self.counts.rows_out += len(audience.rows) * len(audience.live)
             audience.rows.clear()
 
+    def _deliver_gap(self, notice: GapNotice) -> None:
+        """Tell the live clients that it concerns; the others come by it as they read on."""
+        self.history.note_gap(notice)
+        message = upstream_gap(self.epoch, notice, None)
+        for outbox in self.router.hearers(notice.topic):
+            if not outbox.lagging:
+                outbox.send(message)
+
 
 def _nothing() -> None:
     """Where nobody waits for rows to flush, nobody is told."""
+
+
+def _stored_nothing(_: int) -> None:
+    """Where no feeder waits for its batches, nobody is told."""

@@ -10,5 +10,6 @@ class Counts:
     rows_in: int = 0
     batches_in: int = 0
     rows_refused: int = 0
+    gaps_in: int = 0
     rows_out: int = 0
     rows_conflated: int = 0

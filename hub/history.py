@@ -1,24 +1,24 @@
-"""What was published: the newest row, the count and a bounded past of every topic, in one log in order of arrival.
+"""What was published: the newest row, the count and the past of every topic, in one log in order of arrival.
 
-The log is a chain of segments. A reader is a `Cursor`: a place in that chain, and nothing else, so that however far
-a client lags it costs no memory per row. Rows leave from the old end, a segment at a time when the byte budget
-is used up, a few at a time where one topic has more than its share. A segment that was let go keeps its
-skeleton (which topics, which numbers) for as long as a cursor still stands in it: so the reader can say exactly what
-it lost.
+The log is a chain of segments in memory; what lies behind it is read from disk, where there is a journal. Rows
+leave memory from the old end, a segment at a time when the byte budget is used up, a few at a time where one topic has
+more than its share. Without a journal, a segment that was let go keeps its skeleton (which topics, which numbers) for
+as long as a cursor still stands in it: so the reader can say exactly what it lost.
 """
 
-from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Final
+from weakref import WeakSet
 
+from hub.cursor import Cursor
+from hub.past import GapNotice, Past, RestoredTopic
 from hub.schema import CHANNELS, STATUS, Row
+from hub.segment import PackedRows, Segment
+from hub.topic import Topic
 from hub.wire import pack_row
-
-if TYPE_CHECKING:
-    from hub.conflation import Conflater
-    from hub.router import Audience
 
 SEGMENT_ROWS: Final = 4096
 
@@ -29,266 +29,72 @@ ROW_BYTES: Final = 60
 topic's two lists (16), and their spare room. All of it is counted against the byte budget."""
 
 
-class Topic:
-    """One topic that has spoken: its count, its newest row, and where in the log its rows are."""
-
-    __slots__ = (
-        "_ats",
-        "_newest_times",
-        "at",
-        "audiences",
-        "channel",
-        "code",
-        "conflaters",
-        "evicted_at",
-        "evicted_time_ms",
-        "name",
-        "newest",
-        "seq",
-        "time_ms",
-    )
-
-    def __init__(self, channel: str, code: str) -> None:
-        self.channel = channel
-        self.code = code
-        self.name = channel + ":" + code
-        self.seq = 0
-        self.at = 0
-        self.newest = b""
-        self.time_ms = 0
-        self.audiences: dict[Audience, None] = {}
-        self.conflaters: dict[Conflater, None] = {}
-        self.evicted_at = 0
-        self.evicted_time_ms = -1
-        self._ats = array("q")
-        self._newest_times = array("q")  # of the row and all before it: never falls, so it can be bisected
-
-    @property
-    def first_seq(self) -> int:
-        """The number of the oldest row that is held; above ``seq`` where none is."""
-        return self.seq - len(self._ats) + 1
-
-    def first_since(self, time_ms: int) -> int:
-        """The number of the oldest held row at or after the topic's first row with ``time`` at or after ``time_ms``."""
-        return self.first_seq + bisect_left(self._newest_times, time_ms)
-
-    def first_after(self, at: int) -> int:
-        """The number of the oldest held row that arrived after arrival number ``at``."""
-        return self.first_seq + bisect_right(self._ats, at)
-
-    def at_of(self, seq: int) -> int:
-        """The arrival number of a held row."""
-        return self._ats[seq - self.first_seq]
-
-    def _add(self, at: int, row: bytes, time_ms: int) -> None:
-        times = self._newest_times
-        newest = times[-1] if times else self.evicted_time_ms
-        self.at = at
-        self._ats.append(at)
-        times.append(time_ms if time_ms > newest else newest)
-        self.newest = row
-        self.time_ms = time_ms
-
-    def _drop(self, count: int) -> None:
-        self.evicted_at = self._ats[count - 1]
-        self.evicted_time_ms = self._newest_times[count - 1]
-        del self._ats[:count]
-        del self._newest_times[:count]
-
-
-class Loss(NamedTuple):
-    """Rows of one topic that a reader can no longer have: ``first`` to ``last`` (seq), and their times where known."""
-
-    topic: Topic
-    first: int
-    last: int
-    first_time_ms: int | None
-    last_time_ms: int | None
-
-
-class Run(NamedTuple):
-    """Rows of one channel that follow each other in the log."""
-
-    channel: str
-    rows: list[bytes]
-
-
-class Segment:
-    """A stretch of the log: position ``i`` has arrival number ``first_at + i``; its row is None where it was let go."""
-
-    __slots__ = ("_places", "bytes", "channels", "first_at", "next", "recvs", "rows", "seqs", "times", "topics")
-
-    def __init__(self, first_at: int) -> None:
-        self.first_at = first_at
-        self.topics: list[Topic] = []
-        self.rows: list[bytes | None] = []
-        self.seqs = array("q")
-        self.times = array("q")
-        self.channels: list[tuple[int, str]] = []  # from which position on which channel
-        self.recvs: list[tuple[int, int]] = []  # from which position on received when, epoch microseconds
-        self.bytes = 0
-        self.next: Segment | None = None
-        self._places: dict[Topic, list[int]] | None = None
-
-    @property
-    def end_at(self) -> int:
-        """The arrival number after the newest row."""
-        return self.first_at + len(self.rows)
-
-    def find(self, topics: Set[Topic], start: int, stop: int, most: int) -> tuple[list[int], int]:
-        """The positions from ``start`` up to ``stop`` whose topic is among ``topics``, ``most`` of them at most.
-
-        Returns:
-            The positions, and the position up to which that is the whole answer.
-        """
-        if self.next is None or len(topics) > len(self.rows) // 16:
-            stop = min(stop, start + most)
-            return [start + i for i, topic in enumerate(self.topics[start:stop]) if topic in topics], stop
-        if self._places is None:  # worth its making only once the segment is full and somebody reads selectively
-            self._places = {}
-            for i, topic in enumerate(self.topics):
-                self._places.setdefault(topic, []).append(i)
-        index = self._places
-        places = sorted(i for topic in topics if topic in index for i in index[topic] if start <= i < stop)
-        if len(places) > most:
-            return places[:most], places[most]
-        return places, stop
-
-    def runs(self, places: Sequence[int]) -> Iterable[tuple[str, Sequence[int]]]:
-        """Split positions where the channel changes."""
-        begin = 0
-        for number, (_, channel) in enumerate(self.channels):
-            last = number + 1 == len(self.channels)
-            end = len(places) if last else bisect_left(places, self.channels[number + 1][0], begin)
-            if end > begin:
-                yield channel, places[begin:end]
-            begin = end
-
-    def take(self, places: Sequence[int]) -> list[Run]:
-        """The rows at positions that are held."""
-        rows = self.rows
-        return [Run(channel, [rows[i] for i in run]) for channel, run in self.runs(places)]  # type: ignore[misc]
-
-    def recv_us(self, place: int) -> int:
-        """When the row at a position was received, epoch microseconds."""
-        return self.recvs[bisect_right(self.recvs, place, key=lambda mark: mark[0]) - 1][1]
-
-
-class Cursor:
-    """A reader's place in the log. Cheap to make and to keep; holds no row."""
-
-    __slots__ = ("_due", "_offset", "_segment", "losses")
-
-    def __init__(self, segment: Segment, offset: int) -> None:
-        self._segment = segment
-        self._offset = offset
-        self.losses: dict[Topic, Loss] = {}
-        self._due: list[Topic] = []
-
-    @property
-    def at(self) -> int:
-        """The arrival number up to which everything was read."""
-        return self._segment.first_at + self._offset - 1
-
-    def read(self, up_to: int, topics: Set[Topic], begins: Mapping[Topic, int], most: int) -> list[Run]:
-        """Go on by one bounded step and return what is there for these topics, in order of arrival.
-
-        Args:
-            up_to: arrival number to stop after.
-            topics: the topics to read.
-            begins: for some of them, the arrival number before which they are passed over.
-            most: rows after which to stop, at the latest at the end of the segment.
-
-        Returns:
-            Runs of encoded rows. What had to be skipped because it was let go is added to ``losses``.
-        """
-        segment, places = self.look(up_to, topics, most)
-        if begins:
-            origin = segment.first_at
-            places = [i for i in places if origin + i >= begins.get(segment.topics[i], 0)]
-        return segment.take(self.without_losses(segment, places))
-
-    def look(self, up_to: int, topics: Set[Topic], most: int) -> tuple[Segment, list[int]]:
-        """Go on by one bounded step, as `read` does, and return where the rows of these topics are."""
-        segment, offset = self._segment, self._offset
-        if offset == len(segment.rows) and segment.next is not None:
-            segment, offset = segment.next, 0
-        stop = max(offset, min(len(segment.rows), up_to + 1 - segment.first_at))
-        places, stop = segment.find(topics, offset, stop, most)
-        self._segment, self._offset = segment, stop
-        return segment, places
-
-    def back_to(self, segment: Segment, offset: int) -> None:
-        """Stand before a position of the segment that was looked at last."""
-        self._segment, self._offset = segment, offset
-
-    def without_losses(self, segment: Segment, places: list[int]) -> list[int]:
-        """Leave out the rows that were let go, and add them to ``losses``."""
-        rows = segment.rows
-        if None in [rows[i] for i in places]:
-            places = self._note_losses(segment, places)
-        if self.losses:
-            self._due += {segment.topics[i] for i in places} & self.losses.keys()
-        return places
-
-    def forget(self, topics: Set[Topic]) -> None:
-        """Drop what was lost of topics that nobody waits for any more."""
-        for topic in topics & self.losses.keys():
-            del self.losses[topic]
-
-    def take_losses(self, *, at_end: bool) -> list[Loss]:
-        """What was lost of the topics that have a row in the last step, or ``at_end`` of all: a loss for each topic."""
-        topics = list(self.losses) if at_end else [topic for topic in self._due if topic in self.losses]
-        self._due.clear()
-        return [self.losses.pop(topic) for topic in topics]
-
-    def _note_losses(self, segment: Segment, places: list[int]) -> list[int]:
-        kept = []
-        for i in places:
-            if segment.rows[i] is not None:
-                kept.append(i)
-                continue
-            topic, seq, time_ms = segment.topics[i], segment.seqs[i], segment.times[i]
-            known = self.losses.get(topic)
-            first, first_time_ms = (known.first, known.first_time_ms) if known else (seq, time_ms)
-            self.losses[topic] = Loss(topic, first, seq, first_time_ms, time_ms)
-        return kept
-
-
 class History:
     """The log and its topics.
 
     Args:
-        ring_rows: rows held for each topic at least, unless the byte budget ends first.
-        ring_bytes: budget for all rows together.
+        ring_rows: rows held in memory for each topic at least, unless the byte budget ends first.
+        ring_bytes: budget for all rows in memory together.
     """
 
     def __init__(self, *, ring_rows: int, ring_bytes: int) -> None:
         self.at = 0
         self.delivered_at = 0  # up to which live clients were given the rows: none above may be let go
         self.time_ms = 0  # newest exchange time of the source's rows
+        self.late_at = 0
+        """Arrival number of the newest row that is, or must be taken to be, older than a row of its topic before it."""
         self.channels: dict[str, dict[str, Topic]] = {name: {} for name in CHANNELS}
         self.evicted_rows = 0
+        self.past: Past | None = None
+        """What can be read back of rows that memory has let go."""
         self._ring_rows = ring_rows
         self._ring_slack = max(1, ring_rows // 16)
         self._ring_bytes = ring_bytes
         self._bytes = 0
+        self._restored_at = 0
         self._segments: deque[Segment] = deque([Segment(first_at=1)])
+        self._notices: list[GapNotice] = []
+        self._notices_from = 0  # all gap notices after this row, or right behind it, are in memory
+        self._cursors: WeakSet[Cursor] = WeakSet()
 
     @property
     def bytes(self) -> int:
-        """What the held rows cost, overhead included."""
+        """What the rows in memory cost, overhead included."""
         return self._bytes
 
     @property
     def rows(self) -> int:
-        """How many rows are held."""
-        return self.at - self.evicted_rows
+        """How many rows are held in memory."""
+        return self.at - self._restored_at - self.evicted_rows
 
     @property
     def tail(self) -> Segment:
         """The segment that is being written."""
         return self._segments[-1]
+
+    @property
+    def topics(self) -> Iterable[Topic]:
+        """All topics that have spoken."""
+        return chain.from_iterable(topics.values() for topics in self.channels.values())
+
+    # Writing
+
+    def restore(self, past: Past, topics: Iterable[RestoredTopic]) -> None:
+        """Go on where a past ends, before anything else is done. None of it is in memory."""
+        for was in topics:
+            topic = self.topic(was.channel, was.code)
+            topic.restore(was.seq, was.at, was.newest, was.time_ms, was.newest_time_ms)
+            if was.channel != STATUS:
+                self.time_ms = max(self.time_ms, was.newest_time_ms)
+        self.past = past
+        self.at = self.delivered_at = self.late_at = self._restored_at = self._notices_from = past.at
+        self._segments = deque([Segment(first_at=self.at + 1)])
+        self._notices = list(past.gaps_between(self.at, self.at + 1))
+
+    def topic(self, channel: str, code: str) -> Topic:
+        """A topic by its name, made if need be."""
+        topics = self.channels[channel]
+        return topics.get(code) or topics.setdefault(code, Topic(channel, code))
 
     def append(self, channel: str, rows: Iterable[Row], recv_us: int) -> tuple[list[Topic], list[str]]:
         """Number, encode and keep rows (``source_names`` of the channel, in order of arrival).
@@ -324,15 +130,17 @@ class History:
             if time_ms > newest_ms:
                 newest_ms = time_ms
             self.at += 1
+            if time_ms < topic.newest_time_ms:
+                self.late_at = self.at
             topic.seq = seq
-            topic._add(self.at, packed, time_ms)
+            topic.add(self.at, packed, time_ms)
             segment.topics.append(topic)
             segment.rows.append(packed)
             segment.seqs.append(seq)
             size = len(packed) + ROW_BYTES + PLACE_BYTES
             segment.bytes += size
             self._bytes += size
-            if len(topic._ats) > self._ring_rows + self._ring_slack:
+            if topic.held > self._ring_rows + self._ring_slack:
                 self._shorten(topic)
             if len(segment.rows) == SEGMENT_ROWS:
                 segment = self._begin_segment(channel, recv_us)
@@ -340,11 +148,135 @@ class History:
             self.time_ms = newest_ms
         return created, refused
 
+    def note_gap(self, notice: GapNotice) -> None:
+        """Keep a gap notice whose place is after the newest row that was delivered."""
+        self._notices.append(notice)
+
+    # Reading
+
     def cursor_after(self, at: int) -> Cursor:
         """A cursor that reads on after arrival number ``at``, or from the oldest row where that is gone."""
-        number = bisect_right(self._segments, at, key=lambda segment: segment.end_at - 1)
-        segment = self._segments[min(number, len(self._segments) - 1)]
-        return Cursor(segment, max(0, at + 1 - segment.first_at))
+        first_at = min(self._segments[0].first_at, self.past.first_at if self.past is not None else self.at + 1)
+        return self._cursor(max(at, first_at - 1))
+
+    def cursor_before(self, begins: Mapping[Topic, int]) -> Cursor:
+        """A cursor before the first of some rows that are held: by topic, their numbers (seq)."""
+        starts = [topic.at_of(seq) for topic, seq in begins.items() if seq >= topic.first_seq]
+        behind = {topic: seq for topic, seq in begins.items() if seq < topic.first_seq}
+        if behind and self.past is not None:
+            start = self.past.not_after(behind)
+            starts += [] if start is None else [start]
+        return self.cursor_after(min(starts, default=self.at + 1) - 1)
+
+    def cursor_at_end(self) -> Cursor:
+        """A cursor behind everything that was delivered."""
+        return self._cursor(self.delivered_at, len(self.notices(self.delivered_at, self.delivered_at)))
+
+    def segment_at(self, cursor: Cursor) -> Segment:
+        """Where the next row of a cursor is; where nothing holds that any more, the cursor has lost what is gone."""
+        while (at := cursor.at + 1) < self._segments[0].first_at:
+            segment = self.past.load(at) if self.past is not None else None
+            if segment is not None:
+                return segment
+            if cursor.at + 1 == at:  # nobody told the cursor yet
+                self._lose_past()
+        return self._segments[self._number(at)]
+
+    def notices(self, at: int, up_to: int) -> Sequence[GapNotice]:
+        """The gap notices that have their place after row ``at``, up to those right after row ``up_to``."""
+        found: list[GapNotice] = []
+        if at < self._notices_from and self.past is not None:
+            found += self.past.gaps_between(at, min(up_to + 1, self._notices_from))
+        if self._notices:
+            begin = bisect_left(self._notices, at, key=lambda notice: notice.after_at)
+            end = bisect_right(self._notices, up_to, key=lambda notice: notice.after_at)
+            found += self._notices[begin:end]
+        return found
+
+    def first_seq(self, topic: Topic) -> int:
+        """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""
+        past = self._past_of(topic)
+        return topic.first_seq if past is None else min(topic.first_seq, past.first_seq(topic))
+
+    def evicted_time_ms(self, topic: Topic) -> int:
+        """The newest ``time`` among the rows of a topic that are no longer held; -1 where there are none."""
+        past = self._past_of(topic)
+        return topic.evicted_time_ms if past is None else min(topic.evicted_time_ms, past.evicted_time_ms(topic))
+
+    def at_of(self, topic: Topic, seq: int) -> int:
+        """The arrival number of a row that is held."""
+        if seq >= topic.first_seq or self.past is None:
+            return topic.at_of(seq)
+        return self.past.at_of_many({topic: seq})[topic]
+
+    def first_since(self, topics: Iterable[Topic], time_ms: int) -> dict[Topic, tuple[int, bool]]:
+        """By topic, the number of its first row with ``time`` at or after ``time_ms``; above its newest: there is none.
+
+        True with it: that may be a row that is no longer held; the number is that of the oldest that is.
+        """
+        found: dict[Topic, tuple[int, bool]] = {}
+        behind: list[Topic] = []
+        for topic in topics:
+            if topic.evicted_at == 0 or topic.evicted_time_ms < time_ms:
+                found[topic] = topic.first_since(time_ms), False
+            elif (past := self._past_of(topic)) is None or past.first_seq(topic) >= topic.first_seq:
+                found[topic] = topic.first_seq, True
+            else:
+                behind.append(topic)
+        if behind and self.past is not None:
+            firsts = self.past.first_since_many(behind, time_ms)
+            for topic in behind:
+                seq = firsts[topic][0] if topic in firsts else topic.first_seq
+                found[topic] = seq, self.past.evicted_time_ms(topic) >= time_ms
+        return found
+
+    def first_after(self, topics: Iterable[Topic], at: int) -> dict[Topic, tuple[int, bool]]:
+        """By topic, the number of its first row after arrival number ``at``; above its newest: there is none.
+
+        True with it: that may be a row that is no longer held; the number is that of the oldest that is.
+        """
+        found: dict[Topic, tuple[int, bool]] = {}
+        behind: list[Topic] = []
+        for topic in topics:
+            if topic.evicted_at <= at:
+                found[topic] = topic.first_after(at), False
+            elif (past := self._past_of(topic)) is None or past.first_seq(topic) >= topic.first_seq:
+                found[topic] = topic.first_seq, True
+            else:
+                behind.append(topic)
+        if behind and self.past is not None:
+            firsts = self.past.first_after_many(behind, at)
+            lost = at + 1 < self.past.first_at
+            found.update((topic, (firsts[topic], lost and self.past.first_seq(topic) > 1)) for topic in behind)
+        return found
+
+    def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
+        """The rows of a topic with exactly this ``time`` that are in memory."""
+        found = []
+        for seq in range(topic.first_since(time_ms), topic.seq + 1):
+            at = topic.at_of(seq)
+            segment = self._segments[self._number(at)]
+            place = at - segment.first_at
+            row = segment.rows[place]
+            if segment.times[place] == time_ms and row is not None:
+                found.append(row)
+        return found
+
+    def passed(self, topics: Iterable[Topic], time_ms: int) -> int:
+        """An arrival number after which no row of these topics has a ``time`` before ``time_ms``."""
+        ends = self.first_since(topics, time_ms)
+        inside = {topic: seq for topic, (seq, _) in ends.items() if seq <= topic.seq}
+        behind = {topic: seq for topic, seq in inside.items() if seq < topic.first_seq}
+        ats = dict(self.past.at_of_many(behind)) if behind and self.past is not None else {}
+        ats.update((topic, topic.at_of(seq)) for topic, seq in inside.items() if topic not in behind)
+        last = max((ats[topic] - 1 if topic in ats else topic.at for topic in ends), default=0)
+        return min(self.at, max(last, self.late_at))
+
+    def leave_past(self, at: int) -> None:
+        """The rows up to ``at`` are about to leave the past: whoever still stands before them loses what is in them."""
+        self._lose(lambda past, topics, up_to: past.first_after_many(topics, up_to), at)
+
+    # What is let go
 
     def _begin_segment(self, channel: str, recv_us: int) -> Segment:
         segment = Segment(first_at=self.at + 1)
@@ -359,23 +291,70 @@ class History:
     def _let_go(self, segment: Segment) -> None:
         last_at = segment.end_at - 1
         for topic in set(segment.topics):
-            count = bisect_right(topic._ats, last_at)
+            count = len(topic.held_before(last_at))
             if count:
                 self.evicted_rows += count
-                topic._drop(count)
+                topic.drop(count)
         self._bytes -= segment.bytes
-        segment.rows = [None] * len(segment.rows)
+        past = self.past
+        if past is not None and past.first_at <= segment.first_at and last_at <= past.at:
+            segment.forget()
+        else:
+            segment.rows = [None] * len(segment.rows)
+            if past is not None and last_at > past.at:
+                self._lose_past()
+        first_at = self._segments[0].first_at
+        if self._notices and self._notices[0].after_at < first_at - 1:
+            self._notices = [notice for notice in self._notices if notice.after_at >= first_at - 1]
+            self._notices_from = first_at - 1
 
     def _shorten(self, topic: Topic) -> None:
         """Let the oldest rows of a topic that has more than its share go, a few at a time to make it cheap."""
-        count = min(len(topic._ats) - self._ring_rows, bisect_right(topic._ats, self.delivered_at))
-        if count == 0:
+        ats = topic.held_before(self.delivered_at)[: topic.held - self._ring_rows]
+        if not ats:
             return
-        for at in topic._ats[:count]:
-            segment = self._segments[bisect_left(self._segments, at, key=lambda segment: segment.end_at - 1)]
+        for at in ats:
+            segment = self._segments[self._number(at)]
             size = len(segment.rows[at - segment.first_at] or b"") + ROW_BYTES
             segment.rows[at - segment.first_at] = None
             segment.bytes -= size
             self._bytes -= size
-        self.evicted_rows += count
-        topic._drop(count)
+        self.evicted_rows += len(ats)
+        topic.drop(len(ats))
+
+    def _lose_past(self) -> None:
+        """Rows are gone between the past and what is in memory: nothing before them can be served any more."""
+        firsts = {topic: topic.seq + 1 for topic in self.topics}
+        for segment in reversed(self._segments):
+            firsts.update(zip(reversed(segment.topics), reversed(segment.seqs), strict=True))
+        self._lose(lambda *_: firsts, self._segments[0].first_at - 1)
+        self.past = None
+
+    def _lose(self, nexts_after: Callable[[Past, list[Topic], int], Mapping[Topic, int]], at: int) -> None:
+        at = min(at, self._segments[0].first_at - 1)
+        behind = [cursor for cursor in self._cursors if cursor.at < at and not cursor.in_memory]
+        if not behind or self.past is None:
+            return
+        topics = list(self.topics)
+        nexts = nexts_after(self.past, topics, at)
+        for cursor in behind:
+            firsts = self.past.first_after_many(topics, cursor.at)
+            cursor.lose(at, {topic: firsts.get(topic, 1) for topic in nexts}, nexts)
+
+    # Where things are
+
+    def _past_of(self, topic: Topic) -> Past | None:
+        """The past, if it reaches up to what memory holds of a topic."""
+        return self.past if self.past is not None and topic.evicted_at <= self.past.at else None
+
+    def _number(self, at: int) -> int:
+        """The place of the segment in memory in which a row is, or will be."""
+        number = bisect_right(self._segments, at - 1, key=lambda segment: segment.end_at - 1)
+        return min(number, len(self._segments) - 1)
+
+    def _cursor(self, at: int, told: int = 0) -> Cursor:
+        is_in_memory = at + 1 >= self._segments[0].first_at
+        cursor = Cursor(self, at, self._segments[self._number(at + 1)] if is_in_memory else None, told)
+        if self.past is not None:
+            self._cursors.add(cursor)
+        return cursor

@@ -1,15 +1,27 @@
 """What a client asked for and is sent bit by bit: snapshots, history, and what is made of one step of them."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Final, NamedTuple, Protocol
 
-from hub.history import Cursor, Loss, Run, Topic
+from hub.cursor import Cursor, Loss
 from hub.messages import Gap, SnapshotDone
+from hub.past import GapNotice
+from hub.segment import Run
+from hub.topic import Topic
 from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
 
 ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
 """Rows that a lagging client is given at once, so that no client's history holds up the others."""
+
+
+Hears = Callable[[GapNotice], bool]
+"""Whether somebody is to be told of a gap notice."""
+
+
+def hears_nothing(_: GapNotice) -> bool:
+    """Whoever has asked for nothing is told of no gap."""
+    return False
 
 
 class Step(NamedTuple):
@@ -96,7 +108,8 @@ class HistoryJob:
         epoch: of the hub, for the gaps that may turn up on the way.
         cursor: stands before the first row to send.
         up_to: arrival number of the last row to send.
-        begins: by topic, the arrival number of its first row to send, where not all rows are meant.
+        begins: by topic, the number (seq) of its first row to send, where not all rows are meant.
+        hears: whether a gap notice on the way is to be told.
     """
 
     def __init__(
@@ -107,6 +120,7 @@ class HistoryJob:
         topics: set[Topic],
         begins: Mapping[Topic, int],
         request_id: RequestId,
+        hears: Hears = hears_nothing,
     ) -> None:
         self._epoch = epoch
         self._cursor = cursor
@@ -114,6 +128,7 @@ class HistoryJob:
         self._topics = topics
         self._begins = begins
         self._request_id = request_id
+        self._hears = hears
 
     @property
     def at(self) -> int:  # noqa: D102
@@ -121,9 +136,10 @@ class HistoryJob:
 
     def step(self, codec: Codec) -> Step:  # noqa: D102
         runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)
+        notices = list(filter(self._hears, self._cursor.take_notices()))
         done = self._cursor.at >= self._up_to
         losses = self._cursor.take_losses(at_end=done)
-        frames = frames_of(codec, self._epoch, losses, runs, Origin.REPLAY, self._request_id)
+        frames = frames_of(codec, self._epoch, losses, runs, notices, Origin.REPLAY, self._request_id)
         return Step(frames, sum(len(run.rows) for run in runs), done)
 
     def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
@@ -136,12 +152,15 @@ def frames_of(
     epoch: str,
     losses: Sequence[Loss],
     runs: Sequence[Run],
+    notices: Iterable[GapNotice],
     origin: Origin,
     request_id: RequestId,
 ) -> bytes:
-    """Frame gaps and then rows, as one step of reading the log gives them."""
-    gaps = [codec.message(gap(epoch, loss, request_id)) for loss in losses]
-    return b"".join(gaps + [codec.data(run.channel, origin, run.rows, request_id) for run in runs])
+    """Frame what is lost, rows, and the gap notices after them, as one step of reading the log gives them."""
+    frames = [codec.message(gap(epoch, loss, request_id)) for loss in losses]
+    frames += [codec.data(run.channel, origin, run.rows, request_id) for run in runs]
+    frames += [codec.message(upstream_gap(epoch, notice, request_id)) for notice in notices]
+    return b"".join(frames)
 
 
 def gap(epoch: str, loss: Loss, request_id: RequestId) -> Gap:
@@ -155,4 +174,18 @@ def gap(epoch: str, loss: Loss, request_id: RequestId) -> Gap:
         to=loss.last,
         from_time=loss.first_time_ms,
         to_time=loss.last_time_ms,
+    )
+
+
+def upstream_gap(epoch: str, notice: GapNotice, request_id: RequestId) -> Gap:
+    """The message that announces what the source never gave."""
+    return Gap(
+        id=request_id,
+        topic=notice.topic,
+        epoch=epoch,
+        cause="upstream",
+        from_=None,
+        to=None,
+        from_time=notice.from_ms,
+        to_time=notice.to_ms,
     )

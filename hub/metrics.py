@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from hub.core import Hub
+from hub.opening import Opened
 from hub.server import HubServer
 from hub.watch import Watch
 
@@ -41,6 +42,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.journal_append = Histogram(
+            "argus_journal_append_seconds",
+            "Writing what one turn published to the journal, before anybody is sent it.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.loop_lag = Histogram(
             "argus_event_loop_lag_seconds",
             "How late the event loop ran a timer.",
@@ -48,13 +55,20 @@ class Metrics:
             registry=self.registry,
         )
 
-    def observe(self, hub: Hub, server: HubServer, watch: Watch, refused: Callable[[], Mapping[str, int]]) -> None:
+    def observe(
+        self,
+        hub: Hub,
+        server: HubServer,
+        watch: Watch,
+        opened: Opened,
+        refused: Callable[[], Mapping[str, int]],
+    ) -> None:
         """Collect from these parts from now on.
 
         Args:
             refused: rows of the source that were kept out, by cause.
         """
-        self.registry.register(_Parts(hub, server, watch, refused))
+        self.registry.register(_Parts(hub, server, watch, opened, refused))
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -62,10 +76,18 @@ class Metrics:
 
 
 class _Parts(Collector):
-    def __init__(self, hub: Hub, server: HubServer, watch: Watch, refused: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        server: HubServer,
+        watch: Watch,
+        opened: Opened,
+        refused: Callable[[], Mapping[str, int]],
+    ) -> None:
         self._hub = hub
         self._server = server
         self._watch = watch
+        self._opened = opened
         self._refused = refused
 
     def describe(self) -> Iterable[Metric]:
@@ -82,7 +104,8 @@ class _Parts(Collector):
         yield _counter(
             "argus_rows_conflated", "Rows replaced by newer ones, in mode latest.", hub.counts.rows_conflated
         )
-        yield _counter("argus_rows_evicted", "Rows that history let go.", history.evicted_rows)
+        yield _counter("argus_gaps_in", "Gaps announced because the source did not give rows.", hub.counts.gaps_in)
+        yield _counter("argus_rows_evicted", "Rows that memory let go.", history.evicted_rows)
         yield _counter("argus_clients_closed_slow", "Clients given up because they were too slow.", server.closed_slow)
         refused = CounterMetricFamily("argus_rows_refused", "Rows of the source kept out.", labels=["cause"])
         for cause, count in {**self._refused(), "not encodable": hub.counts.rows_refused}.items():
@@ -95,6 +118,7 @@ class _Parts(Collector):
         yield _gauge("argus_pending_bytes", "Encoded bytes that wait for clients.", server.pending_bytes)
         yield _gauge("argus_ring_rows", "Rows held in memory.", history.rows)
         yield _gauge("argus_ring_bytes", "What the held rows cost.", history.bytes)
+        yield from self._collect_journal()
         state = GaugeMetricFamily("argus_source_state", "1 for the state of the source.", labels=["source", "state"])
         for name in ("connected", "degraded", "away"):
             state.add_metric([hub.source.name, name], float(name == self._watch.source_state))
@@ -108,6 +132,14 @@ class _Parts(Collector):
                 states.add_metric([market, name], float(name == health.state))
         yield ages
         yield states
+
+    def _collect_journal(self) -> Iterator[Metric]:
+        kept, opened = self._opened.journal, self._opened
+        yield _gauge("argus_journal_on", "1 while every row is written to the journal.", float(opened.is_kept))
+        if kept is not None:
+            journal = kept.journal
+            yield _gauge("argus_journal_bytes", "What the journal takes on disk.", journal.bytes)
+            yield _gauge("argus_journal_rows", "Rows that the journal holds.", journal.at + 1 - journal.first_at)
 
 
 def _counter(name: str, documentation: str, value: float) -> Metric:

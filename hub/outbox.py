@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from hub.counts import Counts
-from hub.history import Cursor, Topic
-from hub.jobs import ROWS_PER_STEP, Job, Step, frames_of
+from hub.cursor import Cursor
+from hub.jobs import ROWS_PER_STEP, Hears, Job, Step, frames_of, hears_nothing
 from hub.messages import Message, Slow
 from hub.replay import ReplayJob
+from hub.topic import Topic
 from hub.wire import Codec, Origin, RequestId
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Outbox:
         self.queued_bytes = 0
         self.is_shut = False
         self.counts = counts if counts is not None else Counts()
+        self.hears: Hears = hears_nothing
+        """Whether a gap notice concerns what the client observes."""
         self._epoch = epoch
         self._write = write
         self._limit_bytes = limit_bytes
@@ -134,7 +137,7 @@ class Outbox:
             jobs: what to send of them first, in order.
         """
         if self._cursor is not None:
-            self._begins.update(dict.fromkeys(fresh, cursor.at + 1))
+            self._begins.update((topic, topic.seq + 1) for topic in fresh)
         elif jobs:
             self._cursor = cursor
             if self.audience is not None:
@@ -157,12 +160,16 @@ class Outbox:
             self._replays.remove(job)
         return bool(running)
 
-    def unread(self) -> dict[Topic, int]:
-        """The topics of which a lagging client would get rows as it reads on, with the arrival number before those."""
+    def unread(self) -> tuple[int, dict[Topic, int]]:
+        """Where a lagging client has read to, and the topics of which it would get rows as it reads on.
+
+        With each the number (seq) below which rows are not meant for it.
+        """
         if self._cursor is None:
-            return {}
-        read = {topic: max(self._cursor.at, self._begins.get(topic, 0) - 1) for topic in self.every}
-        return {topic: read[topic] for topic in sorted(read, key=lambda topic: topic.at) if topic.at > read[topic]}
+            return 0, {}
+        at, begins = self._cursor.at, self._begins
+        unread = [topic for topic in self.every if topic.at > at and topic.seq >= begins.get(topic, 0)]
+        return at, {topic: begins.get(topic, 1) for topic in sorted(unread, key=lambda topic: topic.at)}
 
     def drop(self, topics: Set[Topic]) -> None:
         """Send no row of these topics that is not encoded yet."""
@@ -240,6 +247,7 @@ class Outbox:
 
     def _catch_up(self, cursor: Cursor, delivered_at: int) -> Step:
         runs = cursor.read(delivered_at, self.every, self._begins, ROWS_PER_STEP)
+        notices = list(filter(self.hears, cursor.take_notices()))
         done = cursor.at >= delivered_at
         losses = cursor.take_losses(at_end=done)
         if done:
@@ -247,7 +255,7 @@ class Outbox:
             self._begins.clear()
             if self.audience is not None:
                 self.audience.live[self] = None
-        frames = frames_of(self.codec, self._epoch, losses, runs, Origin.LIVE, None)
+        frames = frames_of(self.codec, self._epoch, losses, runs, notices, Origin.LIVE, None)
         return Step(frames, sum(len(run.rows) for run in runs), done)
 
 

@@ -1,6 +1,6 @@
 """The plain HTTP pages on the hub's port: health, readiness, metrics, the schemas, and the live page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Final
@@ -36,13 +36,19 @@ class Pages:
     Args:
         channels: those of this hub; their schemas are shown.
         reasons_not_ready: why fresh data can't be served; empty when it can.
+        reasons_degraded: what else is wrong, although fresh data is served; empty when all is well.
         metrics: the page of figures.
     """
 
     def __init__(
-        self, channels: frozenset[str], reasons_not_ready: Callable[[], Sequence[str]], metrics: Callable[[], bytes]
+        self,
+        channels: Set[str],
+        reasons_not_ready: Callable[[], Sequence[str]],
+        reasons_degraded: Callable[[], Sequence[str]],
+        metrics: Callable[[], bytes],
     ) -> None:
         self._reasons_not_ready = reasons_not_ready
+        self._reasons_degraded = reasons_degraded
         self._metrics = metrics
         self._schema = orjson.dumps(_describe(channels))
         static = files("hub") / "static"
@@ -57,7 +63,8 @@ class Pages:
             return _respond(HTTPStatus.OK, orjson.dumps({"status": "alive"}), _JSON)
         if path == "/readyz":
             reasons = list(self._reasons_not_ready())
-            body = orjson.dumps({"ready": not reasons, "reasons": reasons})
+            degraded = list(self._reasons_degraded())
+            body = orjson.dumps({"ready": not reasons, "reasons": reasons, "degraded": degraded})
             return _respond(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, body, _JSON)
         if path == "/metrics":
             return _respond(HTTPStatus.OK, self._metrics(), "text/plain; version=0.0.4; charset=utf-8")
@@ -74,7 +81,7 @@ def _respond(status: HTTPStatus, body: bytes, kind: str) -> Response:
     return Response(status.value, status.phrase, headers, body)
 
 
-def _describe(channels: frozenset[str]) -> dict[str, object]:
+def _describe(channels: Set[str]) -> dict[str, object]:
     """Schemas and topic grammar, for programs and people."""
     return {
         "protocol": list(SUBPROTOCOLS),

@@ -6,10 +6,13 @@ row, gets a gap and a snapshot.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hub.history import History, Loss, Topic
+from hub.cursor import Loss
+from hub.history import History
 from hub.jobs import HistoryJob, Job, gap, snapshot
 from hub.messages import Gap
-from hub.topics import Selector
+from hub.past import GapNotice
+from hub.topic import Topic
+from hub.topics import Selector, concerns
 from hub.wire import RequestId
 
 
@@ -18,18 +21,22 @@ class Recovery:
 
     Args:
         epoch: of the hub.
+        selectors: what was asked for, also what has not spoken in this epoch.
         request_id: goes into every gap and row.
     """
 
-    def __init__(self, history: History, epoch: str, request_id: RequestId) -> None:
+    def __init__(self, history: History, epoch: str, selectors: Sequence[Selector], request_id: RequestId) -> None:
         self.gaps: list[Gap] = []
         self.replayed = 0
         self._history = history
         self._epoch = epoch
+        self._selectors = selectors
         self._cut = history.at
         self._request_id = request_id
         self._newest: list[Topic] = []
         self._begins: dict[Topic, int] = {}
+        self._after_at: int | None = None  # what came after this was missed, gap notices included
+        self._since_ms = 0
 
     @property
     def unrecovered(self) -> list[str]:
@@ -42,17 +49,15 @@ class Recovery:
 
     def since_time(self, topics: Iterable[Topic], time_ms: int) -> None:
         """Begin with the first row at or after an exchange time."""
-        for topic in topics:
-            if (
-                topic.evicted_at and topic.evicted_time_ms >= time_ms
-            ):  # which of the rows let go is no longer known: perhaps the first
-                self._lost(topic, 1, from_time_ms=time_ms)
-            self._from(topic, topic.first_since(time_ms))
+        self._since_ms = time_ms
+        for topic, (first, is_lost) in self._history.first_since(topics, time_ms).items():
+            if is_lost:  # which of the rows let go is no longer known: perhaps the first
+                self._lost(topic, 1, first - 1, from_time_ms=time_ms)
+            self._from(topic, first)
 
     def after_position(
         self,
         topics: Sequence[Topic],
-        selectors: Sequence[Selector],
         held: Sequence[Selector],
         epoch: str,
         at: int | None,
@@ -61,7 +66,6 @@ class Recovery:
         """Go on after a position.
 
         Args:
-            selectors: what was asked for, also what has not spoken in this epoch.
             held: what the client observes already: a position says nothing of that.
             epoch: of the position.
             at: arrival number up to which topics that ``seqs`` does not name are complete; None: they get a snapshot.
@@ -69,54 +73,77 @@ class Recovery:
         """
         knows_epoch = epoch == self._epoch
         knows_at = knows_epoch and (at is None or at <= self._cut)
-        for name, last in seqs.items():
-            channel, _, code = name.partition(":")
-            is_meant = _covered(selectors, channel, code) and not _covered(held, channel, code)
-            if is_meant and code not in self._history.channels.get(channel, {}) and (last or not knows_epoch):
-                self._forgotten(name, epoch, last)
-        for selector in selectors:
-            is_meant = selector.text not in seqs and not _is_held(selector, held)
-            if is_meant and not knows_at and not self._has_spoken(selector):
-                self._forgotten(selector.text, epoch, None)
+        if knows_at:
+            self._after_at = at
+        self._never_spoke(held, epoch, seqs, knows_epoch=knows_epoch, knows_at=knows_at)
+        unnamed = []
         for topic in topics:
             last = seqs.get(topic.name, -1)
             if last > topic.seq or not (knows_at if last < 0 else knows_epoch):
                 self._forgotten(topic.name, epoch, last if last >= 0 else None)
                 self._newest.append(topic)
             elif last >= 0:
-                if last + 1 < topic.first_seq:
-                    self._lost(topic, last + 1)
-                self._from(topic, max(last + 1, topic.first_seq))
+                first = self._history.first_seq(topic)
+                if last + 1 < first:
+                    self._lost(topic, last + 1, first - 1)
+                self._from(topic, max(last + 1, first))
             elif at is not None:
-                if topic.evicted_at > at:
-                    self._lost(topic, 1)
-                self._from(topic, topic.first_after(at))
+                unnamed.append(topic)
             else:
                 self._newest.append(topic)
+        for topic, (first, is_lost) in self._history.first_after(unnamed, at or 0).items():
+            if is_lost:
+                self._lost(topic, 1, first - 1)
+            self._from(topic, first)
 
     def jobs(self, before_at: int) -> list[Job]:
         """What sends it: snapshot, then history. ``before_at`` is the position of the client before."""
         jobs: list[Job] = []
+        history, after_at = self._history, self._after_at
         if self._newest:
             jobs.append(snapshot(before_at, self._newest, self._request_id, tells_end=False))
-        if self._begins:
-            cursor = self._history.cursor_after(min(self._begins.values()) - 1)
-            topics = set(self._begins)
+        has_notices = after_at is not None and bool(history.notices(after_at, self._cut))
+        if self._begins or has_notices:
+            cursor = history.cursor_before(self._begins)
+            if after_at is not None and after_at < cursor.at:
+                cursor = history.cursor_after(after_at)
             # Most often all of a topic is meant, and then there is nothing to hold against each row.
-            begins = {topic: at for topic, at in self._begins.items() if topic.first_seq > 1 or topic.at_of(1) < at}
-            jobs.append(HistoryJob(self._epoch, cursor, self._cut, topics, begins, self._request_id))
+            begins = {topic: seq for topic, seq in self._begins.items() if seq > 1}
+            topics = set(self._begins)
+            jobs.append(HistoryJob(self._epoch, cursor, self._cut, topics, begins, self._request_id, self._hears))
         return jobs
+
+    def _hears(self, notice: GapNotice) -> bool:
+        """Whether a gap notice that was come by on the way lies within what is meant."""
+        if self._after_at is not None and notice.after_at < self._after_at:
+            return False
+        is_before = notice.to_ms is not None and notice.to_ms < self._since_ms
+        return not is_before and concerns(notice.topic, self._selectors)
+
+    def _never_spoke(
+        self, held: Sequence[Selector], epoch: str, seqs: Mapping[str, int], *, knows_epoch: bool, knows_at: bool
+    ) -> None:
+        """Tell what is lost of what was asked for and has said nothing in this epoch."""
+        for name, last in seqs.items():
+            channel, _, code = name.partition(":")
+            is_meant = _covered(self._selectors, channel, code) and not _covered(held, channel, code)
+            if is_meant and code not in self._history.channels.get(channel, {}) and (last or not knows_epoch):
+                self._forgotten(name, epoch, last)
+        for selector in self._selectors:
+            is_meant = selector.text not in seqs and not _is_held(selector, held)
+            if is_meant and not knows_at and not self._has_spoken(selector):
+                self._forgotten(selector.text, epoch, None)
 
     def _has_spoken(self, selector: Selector) -> bool:
         return any(map(selector.matches, self._history.channels[selector.channel]))
 
     def _from(self, topic: Topic, seq: int) -> None:
         if seq <= topic.seq:
-            self._begins[topic] = topic.at_of(seq)
+            self._begins[topic] = seq
             self.replayed += topic.seq - seq + 1
 
-    def _lost(self, topic: Topic, first: int, from_time_ms: int | None = None) -> None:
-        loss = Loss(topic, first, topic.first_seq - 1, from_time_ms, topic.evicted_time_ms)
+    def _lost(self, topic: Topic, first: int, last: int, from_time_ms: int | None = None) -> None:
+        loss = Loss(topic, first, last, from_time_ms, self._history.evicted_time_ms(topic))
         self.gaps.append(gap(self._epoch, loss, self._request_id))
 
     def _forgotten(self, name: str, epoch: str, last: int | None) -> None:

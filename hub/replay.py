@@ -4,13 +4,18 @@ A replay reads the log bit by bit as the client takes it, whatever its length. I
 number of each topic, and whether it is complete, so that the client can verify what it got.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hub.history import Cursor, History, Loss, Segment, Topic
-from hub.jobs import ROWS_PER_STEP, Step, gap
+from hub.cursor import Cursor, Loss
+from hub.history import History
+from hub.jobs import ROWS_PER_STEP, Step, gap, upstream_gap
 from hub.messages import Gap, Replay, ReplayDone, RequestError, Seq
+from hub.past import GapNotice
+from hub.segment import Segment
+from hub.topic import Topic
+from hub.topics import Selector, concerns
 from hub.wire import Codec, Origin, RequestId
 
 US_PER_S: Final = 1_000_000
@@ -18,14 +23,26 @@ US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which rows are meant: times in epoch milliseconds of ``time``; ``begins``, by topic, and ``up_to`` are arrival
-    numbers."""
+    """Which rows are meant.
 
-    topics: Set[Topic]
+    Args:
+        begins: by topic, the number (seq) of the first row.
+        from_ms, to_ms: times, in epoch milliseconds of ``time``.
+        up_to: arrival number of the last row.
+        selectors: what was asked for, for gap notices.
+    """
+
     begins: Mapping[Topic, int]
     from_ms: int | None
     to_ms: int | None
     up_to: int
+    selectors: Sequence[Selector]
+
+    def hears(self, notice: GapNotice) -> bool:
+        """Whether a gap notice lies within what is meant."""
+        is_before = self.from_ms is not None and notice.to_ms is not None and notice.to_ms < self.from_ms
+        is_after = self.to_ms is not None and notice.from_ms is not None and notice.from_ms >= self.to_ms
+        return not is_before and not is_after and concerns(notice.topic, self.selectors)
 
 
 class ReplayJob:
@@ -58,9 +75,7 @@ class ReplayJob:
         wanted = self._wanted
         frames = [codec.message(message) for message in self._lost]
         self._lost = []
-        segment, places = self._cursor.look(wanted.up_to, wanted.topics, ROWS_PER_STEP)
-        at = segment.first_at
-        places = [i for i in places if at + i >= wanted.begins[segment.topics[i]]]
+        segment, places = self._cursor.look(wanted.up_to, wanted.begins.keys(), wanted.begins, ROWS_PER_STEP)
         if wanted.from_ms is not None or wanted.to_ms is not None:
             first = -1 if wanted.from_ms is None else wanted.from_ms
             last = float("inf") if wanted.to_ms is None else wanted.to_ms
@@ -69,6 +84,7 @@ class ReplayJob:
         if self._speed and places:
             places = self._due(segment, places, now_s)
         kept = self._cursor.without_losses(segment, places)
+        notices = filter(wanted.hears, self._cursor.take_notices())
         done = self._cursor.at >= wanted.up_to
         losses = self._cursor.take_losses(at_end=done)
         self._complete = self._complete and not losses
@@ -78,6 +94,7 @@ class ReplayJob:
             self._seen.setdefault(segment.topics[i], [seq, seq])[1] = seq
         self._count += len(kept)
         frames += [codec.data(run.channel, Origin.REPLAY, run.rows, self.request_id) for run in segment.take(kept)]
+        frames += [codec.message(upstream_gap(self._epoch, notice, self.request_id)) for notice in notices]
         if done:
             frames.append(codec.message(self._done()))
         return Step(b"".join(frames), len(kept), done)
@@ -92,7 +109,7 @@ class ReplayJob:
             recv_us = segment.recv_us(place)
             if recv_us > now_us:
                 self.due_s = start_s + (recv_us - start_us) / self._speed / US_PER_S
-                self._cursor.back_to(segment, place)
+                self._cursor.back_to(segment.first_at + place - 1)
                 return places[:number]
         return places
 
@@ -103,8 +120,17 @@ class ReplayJob:
         return ReplayDone(id=self.request_id, count=self._count, complete=self._complete, topics=topics)
 
 
-def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: Replay) -> ReplayJob:
-    """Settle what a replay has to send. Raises RequestError."""
+def plan_replay(
+    history: History, epoch: str, topics: Sequence[Topic], selectors: Sequence[Selector], request: Replay
+) -> ReplayJob:
+    """Settle what a replay has to send.
+
+    Args:
+        topics: those that ``selectors``, what was asked for, match.
+
+    Raises:
+        RequestError: the range makes no sense.
+    """
     begin, end = request.from_, request.to
     lost: list[Gap] = []
     up_to = history.at
@@ -116,26 +142,29 @@ def plan_replay(history: History, epoch: str, topics: Sequence[Topic], request: 
     if isinstance(begin, int) and isinstance(end, int) and begin >= end:
         topics = ()
     begins = {}
-    for topic in topics:
-        first, last = topic.first_seq, topic.seq
-        if isinstance(begin, Seq):
-            first = begin.seq
-        elif begin is not None:
-            first = 1 if topic.evicted_at and topic.evicted_time_ms >= begin else topic.first_since(begin)
-        else:
-            first = 1
+    for topic, first in _firsts(history, topics, begin).items():
+        held, last = history.first_seq(topic), topic.seq
         if isinstance(end, Seq):
             last = min(last, end.seq - 1)
-            up_to = topic.at_of(last) if topic.first_seq <= last else 0
-        if first < topic.first_seq and first <= last:
-            loss = Loss(topic, first, min(last, topic.first_seq - 1), None, None)
+            up_to = history.at_of(topic, last) if held <= last else 0
+        if first < held and first <= last:
+            loss = Loss(topic, first, min(last, held - 1), None, None)
             lost.append(gap(epoch, loss, request.id))
-            first = topic.first_seq
-        if first <= last:
-            begins[topic] = topic.at_of(first)
+        if max(first, held) <= last:
+            begins[topic] = max(first, held)
     if not begins:
         up_to = 0
-    cursor = history.cursor_after(min(begins.values(), default=history.at + 1) - 1)
+    elif isinstance(end, int):
+        up_to = history.passed(begins, end)
+    cursor = history.cursor_before(begins)
     from_ms, to_ms = (begin if isinstance(begin, int) else None), (end if isinstance(end, int) else None)
-    wanted = Range(begins.keys(), begins, from_ms, to_ms, up_to)
+    wanted = Range(begins, from_ms, to_ms, up_to, selectors)
     return ReplayJob(epoch, cursor, wanted, lost, request.speed, request.id)
+
+
+def _firsts(history: History, topics: Sequence[Topic], begin: int | Seq | None) -> Mapping[Topic, int]:
+    """By topic, the number of the first row that is meant, held or not."""
+    if not isinstance(begin, int):
+        return dict.fromkeys(topics, 1 if begin is None else begin.seq)
+    found = history.first_since(topics, begin)
+    return {topic: 1 if is_lost else first for topic, (first, is_lost) in found.items()}

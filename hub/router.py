@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.conflation import Conflater
-from hub.history import Topic
-from hub.topics import Selector, parse
+from hub.past import GapNotice
+from hub.topic import Topic
+from hub.topics import Selector, concerns, meet, parse
 from hub.wire import Codec
 
 if TYPE_CHECKING:
@@ -95,6 +96,23 @@ class Router:
             return [] if topic is None else [topic]
         matches = selector.matches
         return [topic for code, topic in topics.items() if matches(code)]
+
+    def hearers(self, topic: str) -> "set[Outbox]":
+        """The clients that what is said of a topic, or of a pattern, concerns."""
+        said_of = parse(topic, {})
+        found: set[Outbox] = set()
+        for interest in self._interested.values():
+            if meet(said_of, interest.selector):
+                for audience in interest.audiences:
+                    found |= audience.members
+                found.update(conflater.outbox for conflater in interest.conflaters)
+        return found
+
+    def hears(self, outbox: "Outbox", notice: GapNotice) -> bool:
+        """Whether a gap notice concerns a client."""
+        names = list(outbox.audience.names) if outbox.audience is not None else []
+        names += outbox.conflater.names if outbox.conflater is not None else ()
+        return concerns(notice.topic, map(self.select, names))
 
     def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
         """Make a client observe every row of exactly these topic strings; all of them have been through `select`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from time import time
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qs
 from weakref import WeakSet
@@ -26,6 +27,7 @@ from websockets.typing import Subprotocol
 from hub.auth import Token, is_loopback, origin_allowed
 from hub.core import Hub
 from hub.delivery import Delivery
+from hub.endpoint import Endpoint
 from hub.limits import Limits
 from hub.outbox import Outbox
 from hub.session import CLOSE_UNAUTHORIZED, Session
@@ -45,6 +47,7 @@ CLOSES_PER_S: Final = 1000
 """Draining spreads the closes, since every one of them is a client that comes back elsewhere or after the restart."""
 SESSIONS_PER_TURN: Final = 200
 """Heartbeats sent in one turn of the loop."""
+_NO_ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType({})
 
 _logger = logging.getLogger("argus.server")
 
@@ -71,6 +74,7 @@ class HubConnection(ServerConnection):
 
     outbox: Outbox | None = None
     session: Session | None = None
+    endpoint: Endpoint | None = None  # instead of both, for a peer that is no client
     on_writable: Callable[[Outbox], None]
     made: WeakSet["HubConnection"]
     has_ended: Callable[[], bool]
@@ -111,6 +115,7 @@ class HubServer:
     Args:
         pages: answers plain HTTP requests by path; None for a path that it doesn't know.
         markets: the state of each market, as heartbeats tell it.
+        endpoints: further endpoints by path, for peers that are no clients; they count as none.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class HubServer:
         settings: ServerSettings,
         pages: Callable[[ServerConnection, str], Response | None],
         markets: Callable[[], Mapping[str, Mapping[str, Any]]],
+        endpoints: Mapping[str, Endpoint] = _NO_ENDPOINTS,
     ) -> None:
         self.draining = False
         self.closed_slow = 0
@@ -130,8 +136,10 @@ class HubServer:
         self._settings = settings
         self._pages = pages
         self._markets = markets
+        self._endpoints = endpoints
         self._server: Server
         self._connections: dict[HubConnection, None] = {}
+        self._peers: dict[HubConnection, None] = {}
         self._made: WeakSet[HubConnection] = WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -174,15 +182,19 @@ class HubServer:
         return [socket.getsockname()[:2] for socket in self._server.sockets]
 
     async def drain(self, reason: str, drain_s: float) -> None:
-        """Stop accepting, tell the clients, send what waits, close them with 1012 spread over part of the time, end."""
+        """Stop accepting, tell the clients, send what waits, close them with 1012 spread over part of the time, end.
+
+        Peers of other endpoints are closed after the clients, so that they still hear what became of what they sent.
+        """
         self.draining = True
         self._server.close(close_connections=False)
         self._hub.flush()
         connections = list(self._connections)
         spread_s = min(drain_s * 0.6, len(connections) / CLOSES_PER_S)
-        now_s = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
         deadline_s = now_s + drain_s * 0.9
-        closing = []
+        closing: list[asyncio.Future[None]] = []
         for number, connection in enumerate(connections):
             close_in_s = spread_s * (number + 1) / len(connections)
             if connection.session is not None:
@@ -190,6 +202,10 @@ class HubServer:
             closing.append(asyncio.ensure_future(self._dismiss(connection, now_s + close_in_s, deadline_s, reason)))
         if closing:
             await asyncio.wait(closing, timeout=drain_s * 0.9)
+        parting = [asyncio.ensure_future(peer.close(CLOSE_RESTART, reason)) for peer in self._peers]
+        if parting:
+            await asyncio.wait(parting, timeout=max(drain_s * 0.05, deadline_s - loop.time()))
+            closing += parting
         self._ended = True
         for connection in self._made:  # also those that never got as far as a handshake
             connection.transport.abort()
@@ -215,7 +231,10 @@ class HubServer:
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a plain page, refuse a handshake, or (None) let it go on."""
+        assert isinstance(connection, HubConnection)  # noqa: S101 - made by `create_connection`
         path = request.path.partition("?")[0]
+        if path in self._endpoints:
+            return self._process_peer(connection, request, self._endpoints[path])
         if path != "/ws":
             if request.method not in ("GET", "HEAD"):
                 refusal = connection.respond(HTTPStatus.METHOD_NOT_ALLOWED, "Pages are for reading: GET.\n")
@@ -235,9 +254,22 @@ class HubServer:
         except MultipleValuesError as error:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"The header {error} may come once only.\n")
 
+    def _process_peer(self, connection: HubConnection, request: Request, endpoint: Endpoint) -> Response | None:
+        """Refuse a handshake at another endpoint, or (None) let it go on under the rules that hold there."""
+        connection.endpoint = endpoint
+        connection.protocol.max_message_size = endpoint.max_message_bytes
+        try:
+            if not _is_handshake(request.headers):
+                return None  # the library answers with 426 and says why
+            if self.draining:
+                return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The hub is restarting.\n")
+            return endpoint.refuse(connection, request.headers)
+        except MultipleValuesError as error:
+            return connection.respond(HTTPStatus.BAD_REQUEST, f"The header {error} may come once only.\n")
+
     def _refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
         """Why this client may not connect; None when it may."""
-        if "websocket" not in headers.get("Upgrade", "").lower():
+        if not _is_handshake(headers):
             return None  # the library answers with 426 and says why
         if self.draining:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The hub is restarting.\n")
@@ -256,6 +288,9 @@ class HubServer:
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, HubConnection)  # noqa: S101 - made by `create_connection`
+        if connection.endpoint is not None:
+            await self._serve_peer(connection, connection.endpoint)
+            return
         assert connection.request is not None  # noqa: S101 - the handshake is over
         loop = asyncio.get_running_loop()
         settings = self._settings
@@ -295,6 +330,15 @@ class HubServer:
             session.leave()
             self._delivery.forget(outbox)
             del self._connections[connection]
+
+    async def _serve_peer(self, connection: HubConnection, endpoint: Endpoint) -> None:
+        self._peers[connection] = None
+        try:
+            await endpoint.serve(connection)
+        except ConnectionClosed:
+            _logger.debug("peer lost: %s", connection.close_reason)
+        finally:
+            del self._peers[connection]
 
     def _expect_authorized(self, connection: HubConnection) -> None:
         if connection.session is not None and not connection.session.authorized:
@@ -357,12 +401,19 @@ async def _end(connection: HubConnection, code: int, reason: str) -> None:
         connection.transport.abort()
 
 
-def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def _is_handshake(headers: Headers) -> bool:
+    """Whether a request asks for a WebSocket at all."""
+    return "websocket" in headers.get("Upgrade", "").lower()
+
+
+def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    assert isinstance(connection, HubConnection)  # noqa: S101 - made by `create_connection`
+    known = SUBPROTOCOLS if connection.endpoint is None else (connection.endpoint.subprotocol,)
     for subprotocol in offered:
-        if subprotocol in SUBPROTOCOLS:
+        if subprotocol in known:
             return subprotocol
     if offered:
-        raise NegotiationError(f"unknown subprotocol; known are {', '.join(SUBPROTOCOLS)}")
+        raise NegotiationError(f"unknown subprotocol; known here: {', '.join(known)}")
     return None
 
 

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
 
 from hub.auth import Token
 from hub.core import Hub
-from hub.history import Topic
 from hub.jobs import Job, RowsJob, snapshot
 from hub.limits import Limits, TokenBucket
 from hub.messages import (
@@ -40,6 +40,7 @@ from hub.outbox import Outbox
 from hub.recovery import Recovery
 from hub.replay import plan_replay
 from hub.schema import CHANNELS
+from hub.topic import Topic
 from hub.topics import Selector, TopicError
 from hub.wire import Origin, RequestId
 
@@ -92,6 +93,7 @@ class Session:
         self._close = close
         self._modes: dict[str, int | None] = {}  # of each topic string: None for every row, else the interval in ms
         self._bucket = TokenBucket(limits.requests_per_s, now_s)
+        outbox.hears = partial(hub.router.hears, outbox)
 
     def welcome(self, server: str, heartbeat_s: float, time_ms: int) -> None:
         """Say who is here: the first message of the connection."""
@@ -102,7 +104,7 @@ class Session:
                 server=server,
                 session=self.name,
                 epoch=hub.epoch,
-                at=hub.history.at,
+                at=hub.history.delivered_at,
                 source={"name": hub.source.name, "simulated": hub.source.simulated},
                 schemas={name: CHANNELS[name].names for name in CHANNELS if name in hub.channels},
                 limits={
@@ -238,7 +240,7 @@ class Session:
         )
         for message in recovery.gaps:
             outbox.send(message)
-        outbox.begin(hub.history.cursor_after(hub.history.at), fresh + switched, [*jobs, *last])
+        outbox.begin(hub.history.cursor_at_end(), fresh + switched, [*jobs, *last])
 
     def _observe(self, modes: Mapping[str, int | None]) -> tuple[list[Topic], list[Job]]:
         """Observe exactly these topic strings: every row of those with None, else the latest at most every so many ms.
@@ -248,24 +250,26 @@ class Session:
         """
         router, outbox = self._hub.router, self.outbox
         conflated = set(outbox.conflater.intervals_s) if outbox.conflater is not None else set()
-        unread = outbox.unread()
+        read_at, unread = outbox.unread()
         at = outbox.at(self._hub.history.at)
         latest = {name: interval_ms / 1000 for name, interval_ms in modes.items() if interval_ms is not None}
         router.move(outbox, frozenset(name for name in modes if name not in latest), keep=latest)
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
         if outbox.conflater is not None:
-            for topic, read_at in unread.items():  # the rows that it has not read are conflated to the newest
-                if topic in outbox.conflater.intervals_s:
-                    skipped = max(0, topic.seq - topic.first_after(read_at))
-                    outbox.conflater.skip(topic, topic.newest, read_at, skipped)
+            # The rows that it has not read are conflated to the newest.
+            newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
+            firsts = self._hub.history.first_after(newly, read_at)
+            for topic, begin in newly.items():
+                first = max(firsts[topic][0], begin)
+                outbox.conflater.skip(topic, topic.newest, read_at, max(0, topic.seq - first))
         jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
         return [topic for topic in conflated if topic in outbox.every], jobs
 
     def _recover(self, request: Subscribe, fresh: Sequence[Topic], selectors: Sequence[Selector]) -> Recovery:
         """What the new topics of a subscribe begin with."""
         hub, since = self._hub, request.since
-        recovery = Recovery(hub.history, hub.epoch, request.id)
+        recovery = Recovery(hub.history, hub.epoch, selectors, request.id)
         if since is None:
             recovery.with_snapshot(fresh)
         elif since == "open":
@@ -277,7 +281,7 @@ class Session:
                 seqs = since.seq if isinstance(since.seq, dict) else {}
                 at = since.at if isinstance(since.at, int) else None
                 held = [hub.router.select(name) for name in self._modes]
-                recovery.after_position(fresh, selectors, held, since.epoch, at, seqs)
+                recovery.after_position(fresh, held, since.epoch, at, seqs)
             else:
                 raise RequestError("bad_message", "since has either time, or epoch with at and seq")
         return recovery
@@ -295,13 +299,14 @@ class Session:
 
     def _replay(self, request: Replay) -> None:
         hub = self._hub
-        topics = self._matching(self._select(dict.fromkeys(request.topics)))
+        selectors = self._select(dict.fromkeys(request.topics))
         hub.flush()
+        topics = self._matching(selectors)
         if len(self.outbox.replays) >= MAX_REPLAYS:
             raise RequestError("rate_limited", f"{MAX_REPLAYS} replays are running already")
         if request.id in self.outbox.replays:
             raise RequestError("bad_message", f"a replay with the id {request.id!r} is running already")
-        self.outbox.replay(plan_replay(hub.history, hub.epoch, topics, request))
+        self.outbox.replay(plan_replay(hub.history, hub.epoch, topics, selectors, request))
 
     def _cancel(self, request: Cancel) -> None:
         if not self.outbox.cancel(request.replay):
@@ -313,14 +318,15 @@ class Session:
         self._hub.flush()
         cut = self._hub.history.at
         job = snapshot(self.outbox.at(cut), topics, request.id, tells_end=True)
-        self.outbox.begin(self._hub.history.cursor_after(cut), (), [job])
+        self.outbox.begin(self._hub.history.cursor_at_end(), (), [job])
 
     def _list_topics(self, request: Topics) -> None:
         topics = self._matching(self._select([request.pattern]))
+        self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))
 
 
 def _day_start_ms(time_ms: int) -> int:
     """Midnight in Shanghai of the day of an exchange time."""
-    return (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS
+    return max(0, (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS)

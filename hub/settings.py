@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -104,6 +105,18 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _feed_address(value: str) -> str:
+    if value:
+        try:
+            url = urlsplit(value)
+            is_address = url.scheme in ("ws", "wss") and bool(url.hostname) and url.port != 0
+        except ValueError:  # brackets without an address, or a port that is none
+            is_address = False
+        if not is_address or re.search(r"[\s@?#]", value) or url.path in ("", "/"):
+            raise ValueError("should be a hub's address such as ws://192.168.1.5:8765/feed, without credentials")
+    return value
+
+
 def _universes(value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
     for name, patterns in value.items():
         if not _UNIVERSE.fullmatch(name):
@@ -140,7 +153,7 @@ class Settings(BaseModel):
         default=(), description="browser origins allowed besides the hub's own host"
     )
 
-    source: Literal["sim", "recording", "xtquant"] = Field(default="sim", description="where rows come from")
+    source: Literal["sim", "recording", "xtquant", "feed"] = Field(default="sim", description="where rows come from")
     symbols: _Whole = Field(default=5500, ge=1, le=60_000, description="simulator: number of instruments")
     interval: _Number = Field(default=3.0, ge=0.1, le=600, description="simulator: seconds between two rows of a stock")
     seed: _Whole = Field(default=1, ge=0, le=2**63 - 1, description="simulator: the same seed gives the same market")
@@ -154,9 +167,37 @@ class Settings(BaseModel):
     recording: _File = Field(default=None, description="recording to play (CSV, CSV.gz or Parquet)")
     record: _File = Field(default=None, description="file to write what the source delivers")
 
+    role: Literal["hub", "feeder"] = Field(
+        default="hub", description="hub serves clients; feeder runs a source for a hub elsewhere"
+    )
+    to: Annotated[str, AfterValidator(_feed_address)] = Field(
+        default="", description="feeder: address of the hub, such as ws://192.168.1.5:8765/feed"
+    )
+    feed_buffer_bytes: _Whole = Field(
+        default=2**28, ge=2**20, le=2**40, description="feeder: bytes kept for a hub that is away"
+    )
+    end_with_stdin: bool = Field(
+        default=False, description="feeder: end when standard input ends, as whoever started it then has"
+    )
+    isolate_source: bool = Field(default=False, description="hub: run the source in a process of its own")
+    feed_token: Annotated[SecretStr, AfterValidator(_token)] = Field(
+        default=SecretStr(""), description="hub: what feeders must show; empty: the token of the hub"
+    )
+    feed_token_file: _File = Field(default=None, description="file that holds the feed token")
+
     log_format: Literal["console", "json"] = Field(default="console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
+    )
+
+    data: Path = Field(default=Path("data"), description="folder for what the hub keeps on disk: the journal")
+    journal: bool = Field(default=True, description="keep the trading day on disk, so that it outlives the hub")
+    journal_fsync_s: _Number = Field(
+        default=1.0, ge=0, le=3600, description="seconds between two times of making the journal safe from a power loss"
+    )
+    journal_days: _Whole = Field(default=5, ge=1, le=10_000, description="trading days that the journal keeps")
+    journal_bytes: _Whole = Field(
+        default=40 * 2**30, ge=2**24, le=2**50, description="bytes that the journal may take on disk"
     )
 
     ring_rows: _Whole = Field(default=5000, ge=1, le=100_000_000, description="rows kept per topic")
@@ -198,11 +239,18 @@ class Settings(BaseModel):
     ] = Field(default={}, description="named sets of codes and patterns, as JSON")
 
     _token_from_file: SecretStr = PrivateAttr(SecretStr(""))
+    _feed_token_from_file: SecretStr = PrivateAttr(SecretStr(""))
 
     @property
     def access_token(self) -> str:
         """What clients must show, from ``token`` or ``token_file``; empty where nothing is required."""
         return self.token.get_secret_value() or self._token_from_file.get_secret_value()
+
+    @property
+    def feeding_token(self) -> str:
+        """What feeders must show to a hub, from ``feed_token`` or its file, else as `access_token`; empty: nothing."""
+        own = self.feed_token.get_secret_value() or self._feed_token_from_file.get_secret_value()
+        return own or self.access_token
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
@@ -218,12 +266,35 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _the_role_fits(self) -> Self:
+        if self.role == "feeder":
+            if not self.to:
+                raise ValueError("role is feeder: to should name the hub (--to ws://HOST:8765/feed)")
+            if self.source == "feed":
+                raise ValueError("a feeder runs a source of its own: source feed is for the hub that it feeds")
+            if self.isolate_source:
+                raise ValueError("isolate_source is for hubs: a feeder is the process of its own")
+            if self.feed_token.get_secret_value() or self.feed_token_file is not None:
+                raise ValueError("feed_token is for hubs: a feeder shows its token (ARGUS_TOKEN or token_file)")
+        elif self.to:
+            raise ValueError("to is set, but role is hub (--role feeder runs a source for a hub elsewhere)")
+        elif self.end_with_stdin:
+            raise ValueError("end_with_stdin is for feeders (--role feeder)")
+        if self.isolate_source and self.source == "feed":
+            raise ValueError("source feed waits for a feeder that somebody else starts: there is none to isolate")
+        return self
+
+    @model_validator(mode="after")
     def _nobody_unknown_is_let_in(self) -> Self:
         if self.token_file is not None:
             if self.token.get_secret_value():
                 raise ValueError("token and token_file are both set: keep one of them")
-            self._token_from_file = _read_token(self.token_file)
-        if not (self.access_token or self.insecure or is_loopback(self.host)):
+            self._token_from_file = _read_token(self.token_file, "token_file")
+        if self.feed_token_file is not None:
+            if self.feed_token.get_secret_value():
+                raise ValueError("feed_token and feed_token_file are both set: keep one of them")
+            self._feed_token_from_file = _read_token(self.feed_token_file, "feed_token_file")
+        if self.role == "hub" and not (self.access_token or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set a token (ARGUS_TOKEN or token_file), "
                 "or let anybody in with --insecure"
@@ -231,16 +302,16 @@ class Settings(BaseModel):
         return self
 
 
-def _read_token(path: Path) -> SecretStr:
+def _read_token(path: Path, setting: str) -> SecretStr:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ValueError(f"token_file {path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{setting} {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"token_file {path} holds no text") from None
+        raise ValueError(f"{setting} {path} holds no text") from None
     if not token:
-        raise ValueError(f"token_file {path} is empty")
+        raise ValueError(f"{setting} {path} is empty")
     try:
         return _token(SecretStr(token))
     except ValueError as error:
-        raise ValueError(f"the token in token_file {path} {error}") from None
+        raise ValueError(f"the token in {setting} {path} {error}") from None

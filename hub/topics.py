@@ -5,7 +5,7 @@ the code whatever the pattern, so that no pattern can be made to be slow.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,12 +29,16 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What one topic string selects: one code of a channel (``exact``), or all codes that ``matches`` accepts."""
+    """What one topic string selects: one code of a channel (``exact``), or all codes that ``matches`` accepts.
+
+    ``patterns``: the same as a list of codes and patterns.
+    """
 
     text: str
     channel: str
     exact: str | None
     matches: Callable[[str], bool]
+    patterns: Sequence[str]
 
 
 def glob(pattern: str) -> Callable[[str], bool]:
@@ -88,11 +92,36 @@ def parse(text: str, universes: Mapping[str, Sequence[str]]) -> Selector:
         universe = universes.get(instrument[1:])
         if universe is None:
             raise TopicError("bad_topic", f"{shown!r}: there is no universe {instrument!r}")
-        return Selector(text, channel, None, any_of(universe))
+        return Selector(text, channel, None, any_of(universe), universe)
     if "*" in instrument:
         if not _PATTERN.fullmatch(instrument):
             raise TopicError("bad_topic", f"{shown!r}: a pattern holds letters, digits, '.', '_', '-' and '*'")
-        return Selector(text, channel, None, glob(instrument))
+        return Selector(text, channel, None, glob(instrument), (instrument,))
     if not (_STATUS_CODE if channel == STATUS else _CODE).fullmatch(instrument):
         raise TopicError("bad_topic", f"{shown!r}: an instrument is a code with its exchange, such as 600000.SH")
-    return Selector(text, channel, instrument, instrument.__eq__)
+    return Selector(text, channel, instrument, instrument.__eq__, (instrument,))
+
+
+def meet(one: Selector, other: Selector) -> bool:
+    """Whether there can be an instrument that both select."""
+    return one.channel == other.channel and any(
+        _globs_meet(pattern, against) for pattern in one.patterns for against in other.patterns
+    )
+
+
+def _globs_meet(one: str, other: str) -> bool:
+    """Whether some text fits both patterns."""
+    if "*" not in one or "*" not in other:
+        return glob(one)(other) if "*" not in other else glob(other)(one)
+    # Only what stands before the first star and after the last can be in the way: between them, each has room for all
+    # that the other asks for.
+    head, against_head = one.partition("*")[0], other.partition("*")[0]
+    tail, against_tail = one.rpartition("*")[2], other.rpartition("*")[2]
+    heads = head.startswith(against_head) or against_head.startswith(head)
+    return heads and (tail.endswith(against_tail) or against_tail.endswith(tail))
+
+
+def concerns(topic: str, selectors: Iterable[Selector]) -> bool:
+    """Whether what is said of a topic, or of a pattern, concerns somebody who selected these."""
+    said_of = parse(topic, {})
+    return any(meet(said_of, selector) for selector in selectors)

@@ -71,7 +71,7 @@ def fail(_: Sink) -> None:
 
 
 def app_of(source: Scripted, recorder: Any = None, **settings: Any) -> App:
-    return App(Settings(port=0, drain_s=0, **settings), source, recorder)
+    return App(Settings(port=0, drain_s=0, journal=False, **settings), source, recorder)
 
 
 @pytest.fixture

@@ -3,23 +3,20 @@
 ``open_journal`` is where to begin; docs/journal.md tells how it works, what it promises and what it costs.
 """
 
-from hub.journal.archive import GapNotice
 from hub.journal.disk import JournalError, JournalInUseError
 from hub.journal.encoder import Entry, RunBegins, Stretch
 from hub.journal.journal import Journal
-from hub.journal.opening import Restored, RestoredTopic, open_journal
+from hub.journal.opening import Restored, open_journal
 from hub.journal.proof import abandon_journal
 from hub.journal.settings import JournalSettings
 
 __all__ = [
     "Entry",
-    "GapNotice",
     "Journal",
     "JournalError",
     "JournalInUseError",
     "JournalSettings",
     "Restored",
-    "RestoredTopic",
     "RunBegins",
     "Stretch",
     "abandon_journal",

@@ -9,17 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from hub.history import Segment, Topic
 from hub.journal import columns, disk
 from hub.journal.columns import Columns
 from hub.journal.marks import Index, Mark
 from hub.journal.parts import PartName
 from hub.journal.record import DamagedError, Kind, Reader, encode
 from hub.journal.recovery import recover
+from hub.past import GapNotice
+from hub.segment import Segment
+from hub.topic import Topic
 
 OPEN_PARTS: Final = 6
 """Files that are open at once with their marks, beside the one that is written."""
@@ -28,17 +30,9 @@ KEPT_SEGMENTS_BYTES: Final = 1 << 26
 """Segments that are kept for the next reader: so many, and no more bytes than that unless it is a single one."""
 
 
-class GapNotice(NamedTuple):
-    """Rows that the source never gave, by its own account; no number is missing. Times in epoch ms of ``time``."""
-
-    after_at: int
-    topic: str
-    from_ms: int | None
-    to_ms: int | None
-
-    def to_bytes(self, *, ends_append: bool) -> bytes:
-        """As it is written."""
-        return encode(Kind.GAP, self.after_at + 1, msgspec.msgpack.encode(self), ends_append=ends_append)
+def encode_gap(notice: GapNotice, *, ends_append: bool) -> bytes:
+    """A gap notice as it is written."""
+    return encode(Kind.GAP, notice.after_at + 1, msgspec.msgpack.encode(notice), ends_append=ends_append)
 
 
 _decode_gap: Final = msgspec.msgpack.Decoder(GapNotice).decode

@@ -13,12 +13,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hub.history import Topic
 from hub.journal import columns
-from hub.journal.archive import GapNotice
+from hub.journal.archive import encode_gap
 from hub.journal.columns import Columns, Runs, large, small
 from hub.journal.marks import PAGE_ROWS
 from hub.journal.record import HEADER_BYTES, Kind, encode
+from hub.past import GapNotice
+from hub.topic import Topic
 
 _KEPT_BYTES: Final = 1 << 23
 """Memory that is kept for the next append."""
@@ -122,7 +123,7 @@ class Encoder:
             return item.at + len(item.rows) - 1
         if isinstance(item, GapNotice):
             done.gaps.append((offset, item))
-            self._buffer.write(item.to_bytes(ends_append=ends_append))
+            self._buffer.write(encode_gap(item, ends_append=ends_append))
             return at
         done.others += 1
         kind, head = (Kind.BATCH, item.to_bytes(8)) if isinstance(item, int) else (Kind.RUN, item.run.encode())

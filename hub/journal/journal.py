@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hub.journal import disk
-from hub.journal.archive import OpenPart, Part
+from hub.journal.archive import OpenPart, Part, encode_gap
 from hub.journal.disk import JournalError
 from hub.journal.encoder import Appended, Encoder, Entry
 from hub.journal.keeper import Keeper
@@ -241,7 +241,7 @@ class Journal(Past):
 
     def _begin(self, name: PartName) -> None:
         """Begin a part: with the state, and the gap notices since the newest row, which belong before the next."""
-        gaps = [notice.to_bytes(ends_append=True) for notice in self.gaps_between(self.at, self.at + 1)]
+        gaps = [encode_gap(notice, ends_append=True) for notice in self.gaps_between(self.at, self.at + 1)]
         state = encode_state(
             self._tally, epoch=self.epoch, source=self._owner.source, run=self.run, batch=self.batch, day=name.day
         )
@@ -276,13 +276,16 @@ class Journal(Past):
         writer, owner = self._writer, self._owner
         return Proof(writer.name.number, writer.length, False, self._settings.fsync_s == 0, owner.epoch, owner.boot)
 
-    def _fail(self, error: OSError) -> NoReturn:
-        """Give up writing. Rows go out from now on that are not here, so nothing may prove that it is complete."""
+    def give_up(self, reason: str) -> None:
+        """Write no more. Rows go out from now on that are not here, so nothing may prove that it is complete."""
         self.failed = (
-            f"the journal {self._folder} cannot be written ({disk.reason(error)}): from now on rows go out that it "
+            f"the journal {self._folder} cannot be written ({reason}): from now on rows go out that it "
             "does not have, and the next start will begin a new epoch; see to the disk, then restart the hub"
         )
         if not self._proof.withdraw():
             self.failed += f" (delete {self._folder} before that: not even this could be written there)"
         self._writer.undo()
+
+    def _fail(self, error: OSError) -> NoReturn:
+        self.give_up(disk.reason(error))
         raise JournalError(self.failed) from None

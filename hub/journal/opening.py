@@ -26,19 +26,7 @@ from hub.journal.recovery import Recovered, recover
 from hub.journal.settings import JournalSettings
 from hub.journal.tally import StateRecord, Tally, decode_state, encode_state
 from hub.journal.writer import PartWriter
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredTopic:
-    """A topic as it was. ``time_ms`` is the exchange time of its newest row, ``newest_time_ms`` the newest of all."""
-
-    channel: str
-    code: str
-    seq: int
-    at: int
-    newest: bytes
-    time_ms: int
-    newest_time_ms: int
+from hub.past import RestoredTopic
 
 
 @dataclass(slots=True)
@@ -152,7 +140,8 @@ class _Opening:
         found, reason = self._newest(parts)
         if found is not None and not reason:
             return self._go_on(lock, parts, found)
-        self.notes.append(f"a new epoch begins: {reason}")
+        if parts:
+            self.notes.append(f"a new epoch begins: {reason}")
         return self._begin(lock, parts[-1].name.number + 1 if parts else 1, reason)
 
     def _newest(self, parts: Sequence[Found]) -> tuple[Recovered | None, str]:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from hub.history import Segment, Topic
-from hub.journal.archive import Archive, GapNotice
+from hub.journal.archive import Archive
 from hub.journal.encoder import RowsRecord
 from hub.journal.finder import Finder
 from hub.journal.marks import Mark
 from hub.journal.tally import Tally
+from hub.past import GapNotice
+from hub.segment import Segment
+from hub.topic import Topic
 
 _Answer = TypeVar("_Answer")
 

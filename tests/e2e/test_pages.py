@@ -69,7 +69,7 @@ async def test_readyz_is_200_once_fresh_data_can_be_served(hub: HubProcess) -> N
         await client.until(lambda message: isinstance(message, Data))
         page = hub.get("/readyz")
     assert page.headers["content-type"].startswith("application/json")
-    assert (page.status, json.loads(page.body)) == (200, {"ready": True, "reasons": []})
+    assert (page.status, json.loads(page.body)) == (200, {"ready": True, "reasons": [], "degraded": []})
 
 
 async def test_readyz_is_503_with_the_reason_when_an_open_market_is_stale(start_hub: StartHub) -> None:

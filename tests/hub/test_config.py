@@ -13,6 +13,7 @@ from hub.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "hub.example.toml"
 SECRET = "s3cret-of-the-desk"  # noqa: S105 - invented here
+SECRETS = {"token", "feed_token"}
 
 WriteToml = Callable[[str], str]
 
@@ -83,6 +84,17 @@ def example_values() -> dict[str, tuple[str, object]]:
         "faults": ("crash@2", ("crash@2",)),
         "recording": ("", None),
         "record": ("out.csv", "out.csv"),
+        "role": ("hub", "hub"),
+        "to": ("", ""),
+        "feed_buffer_bytes": ("5000000", 5_000_000),
+        "end_with_stdin": ("false", False),
+        "isolate_source": ("true", True),
+        "feed_token": (SECRET, SECRET),
+        "feed_token_file": ("", None),
+        "data": ("elsewhere", "elsewhere"),
+        "journal": ("true", True),
+        "journal_days": ("9", 9),
+        "journal_bytes": ("20000000", 20_000_000),
         "log_format": ("json", "json"),
         "log_level": ("debug", "debug"),
         "compression": ("true", True),
@@ -98,17 +110,36 @@ def example_values() -> dict[str, tuple[str, object]]:
 def test_every_setting_is_read_from_the_environment(name: str) -> None:
     text, expected = example_values()[name]
     value = getattr(load([], {f"ARGUS_{name.upper()}": text}), name)
-    if name == "token":
+    if name in SECRETS:
         value = value.get_secret_value()
     assert value == expected or str(value) == expected
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name != "token"])
-def test_every_setting_but_the_token_is_an_option(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in SECRETS])
+def test_every_setting_but_a_token_is_an_option(name: str) -> None:
     text, expected = example_values()[name]
     option = "--" + name.replace("_", "-")
-    value = getattr(load([option] if expected is True else [option, text], {}), name)
+    switch = {True: [option], False: [option.replace("--", "--no-")]}
+    given = switch[expected] if isinstance(expected, bool) else [option, text]
+    value = getattr(load(given, {}), name)
     assert value == expected or str(value) == expected
+
+
+def test_the_settings_of_a_feeder_are_read_from_anywhere(toml: WriteToml) -> None:
+    """They make sense together only."""
+    expected = Settings(role="feeder", to="ws://hub.example:8765/feed", end_with_stdin=True)
+    assert load(["--role", "feeder", "--to", expected.to, "--end-with-stdin"], {}) == expected
+    environ = {"ARGUS_ROLE": "feeder", "ARGUS_TO": expected.to, "ARGUS_END_WITH_STDIN": "yes"}
+    assert load([], environ) == expected
+    path = toml(f'role = "feeder"\nto = "{expected.to}"\nend_with_stdin = true')
+    assert load(["--config", path], {}) == expected
+
+
+def test_a_wrong_address_of_a_hub_gives_one_line_without_credentials() -> None:
+    message = mistake(["--role", "feeder", "--to", "hub:8765"])
+    assert message.startswith("--to: should be a hub's address such as ws://")
+    assert message.endswith("not 'hub:8765'")
+    assert SECRET not in mistake(["--role", "feeder", "--to", f"ws://me:{SECRET}@hub:8765/feed"])
 
 
 def test_a_switch_can_be_turned_off_again() -> None:
@@ -187,7 +218,10 @@ def test_an_option_may_not_be_shortened() -> None:
     assert mistake(["--symbol", "5"]) == "--symbol: unknown option (did you mean --symbols?)"
 
 
-@pytest.mark.parametrize("argv", [["--token", SECRET], [f"--token={SECRET}"], [f"--tokn={SECRET}"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["--token", SECRET], [f"--token={SECRET}"], [f"--tokn={SECRET}"], [f"--feed-token={SECRET}"]],
+)
 def test_the_token_is_no_option_and_is_not_repeated(argv: list[str]) -> None:
     message = mistake(argv)
     assert SECRET not in message
@@ -198,6 +232,8 @@ def test_a_wrong_token_is_not_repeated(toml: WriteToml) -> None:
     message = mistake([], {"ARGUS_TOKEN": "pa ss wo rd"})
     assert message == "ARGUS_TOKEN: should be visible ASCII without spaces, at most 4096 characters"
     assert "12345" not in mistake(["--config", toml("token = 12345")])
+    message = mistake([], {"ARGUS_FEED_TOKEN": "pa ss wo rd"})
+    assert message == "ARGUS_FEED_TOKEN: should be visible ASCII without spaces, at most 4096 characters"
 
 
 def test_all_mistakes_are_told_one_line_each(toml: WriteToml) -> None:
@@ -243,7 +279,7 @@ def test_help_names_every_option_and_exits_0(capsys: pytest.CaptureFixture[str])
         load(["--help"], {})
     assert caught.value.code == 0
     usage = capsys.readouterr().out
-    for name in Settings.model_fields.keys() - {"token"} | {"config", "version"}:
+    for name in Settings.model_fields.keys() - SECRETS | {"config", "version"}:
         assert re.search(rf"^  --{name.replace('_', '-')}\b", usage, re.MULTILINE), name
     assert re.search(r"--token\b(?!-)", usage) is None
 

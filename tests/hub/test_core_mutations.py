@@ -7,9 +7,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from hub.history import Cursor, History, Segment, Topic
+from hub.cursor import Cursor
+from hub.history import History
 from hub.outbox import Outbox
 from hub.recovery import Recovery
+from hub.segment import Segment
+from hub.topic import Topic
 from tests.hub.test_core_property import Market
 
 SEARCH = settings(

@@ -1,19 +1,24 @@
 """The promise, as a state machine: what a client is sent is exactly what its subscriptions say, whatever happens when.
 
-Hypothesis drives the real core (hub, history, router, outbox, session) with publishes, requests, sockets that stop
-and go, and turns of the loop in any order. A naive model knows every row that was published; each client's
-stream must equal what follows from it: rows and announced gaps together are the whole stream, in order, nothing twice.
+Hypothesis drives the real core (hub, history, journal, router, outbox, session) with publishes, gaps of the source,
+requests, sockets that stop and go, turns of the loop, kills and restarts in any order. A naive model knows every row
+that was published; each client's stream must equal what follows from it: rows and announced gaps together are the whole
+stream, in order, nothing twice. With a journal that keeps everything, no row may ever be announced as evicted.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from contextlib import ExitStack
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import hub.history
 import hub.jobs
@@ -21,15 +26,18 @@ import hub.outbox
 import hub.replay
 from hub.core import Hub, SourceInfo
 from hub.history import History
+from hub.journal import JournalSettings, abandon_journal
 from hub.limits import Limits
+from hub.opening import with_journal, without_journal
 from hub.outbox import Outbox
+from hub.past import GapNotice
 from hub.session import Session
-from hub.topics import glob
+from hub.topics import glob, meet, parse
 from hub.wire import CODECS, split_frames
+from tests.hub.test_journal_model import kill, small_files
 
 CODES = [f"{number}.{market}" for market in ("SH", "SZ") for number in (600000, 600001, 688001, 1)]
 NAMES = ["tick:*", "tick:*.SH", "tick:6*", "tick:688*.SH", "tick:1.SZ", "tick:600000.SH", "tick:@two", "tick:9*"]
-EPOCH = "0123456789abcdef"
 _TIMES = st.tuples(st.integers(0, 45), st.integers(0, 45))
 UNIVERSES = {"two": ["600001.SH", "688*.SZ"]}
 
@@ -69,7 +77,8 @@ class Client:
         self.at: int | None = None  # of the last heartbeat
         self.replays: dict[int, tuple[dict[str, list[int]], dict[str, list[int]]]] = {}  # by id: expected, received
         self.gone = False
-        self.forgetful = False  # it came back with a position of another epoch
+        self.old_epoch = ""  # of the position that it came back with, if it was another one
+        self.owed: set[int] = set()  # gaps of the source, by number, that it has to be told of
         self.request_id = 0
         self.room = 1 << 30
 
@@ -114,35 +123,64 @@ class Market(RuleBasedStateMachine):
 
     clients = Bundle("clients")
 
-    @initialize(ring_rows=st.sampled_from([1, 3, 1000]), segment_rows=st.sampled_from([2, 5, 64]))
-    def open(self, ring_rows: int, segment_rows: int) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(hub.history, "SEGMENT_ROWS", segment_rows)
+    @initialize(
+        ring=st.sampled_from([(1, 40_000), (3, 40_000), (1000, 40_000), (1000, 3_000)]),
+        segment_rows=st.sampled_from([2, 5, 64]),
+        journal=st.sampled_from([None, "whole", "whole", "retained"]),
+    )
+    def open(self, ring: tuple[int, int], segment_rows: int, journal: str | None) -> None:
+        self.undo = ExitStack()
+        patch = self.undo.enter_context(pytest.MonkeyPatch.context())
+        self.undo.enter_context(small_files())
+        patch.setattr(hub.history, "SEGMENT_ROWS", segment_rows)
         for module in (hub.jobs, hub.outbox, hub.replay):
-            self.patch.setattr(module, "ROWS_PER_STEP", 3)
-        self.history = History(ring_rows=ring_rows, ring_bytes=40_000)
-        self.hub = Hub(
-            epoch=EPOCH,
-            source=SourceInfo("test", simulated=True),
-            channels={"tick"},
-            history=self.history,
-            universes=UNIVERSES,
-            on_wants=self._wants,
-            on_refused=self._refused,
-        )
+            patch.setattr(module, "ROWS_PER_STEP", 3)
+        self.ring, self.kind = ring, journal
+        self.folder = Path(self.undo.enter_context(TemporaryDirectory()))
+        self.day = date(2026, 3, 2)
         self.wanted: frozenset[str] = frozenset()
         self.published: dict[str, list[int]] = {}  # times by code, in order of seq
         self.arrivals: list[tuple[str, int]] = []
+        self.notices: dict[int, tuple[int, str]] = {}  # after which row, and of what; by number
         self.all_clients: list[Client] = []
+        self._start()
+
+    def _start(self) -> None:
+        """Start a hub on what the folder holds."""
+        ring_rows, ring_bytes = self.ring
+        history = History(ring_rows=ring_rows, ring_bytes=ring_bytes)
+        if self.kind is None:
+            self.opened = without_journal(history, self.folder)
+        else:
+            keep = JournalSettings(keep_days=10_000 if self.kind == "whole" else 1, part_bytes=2_000)
+            self.opened = with_journal(
+                history, self.folder, keep, source="test", run=None, day=self.day, on_append=lambda _: None
+            )
+        self.history, self.epoch = history, self.opened.epoch
+        self.hub = Hub(
+            epoch=self.epoch,
+            source=SourceInfo("test", simulated=True),
+            channels={"tick"},
+            history=history,
+            universes=UNIVERSES,
+            on_wants=self._wants,
+            on_refused=self._refused,
+            store=self.opened.store,
+        )
 
     def teardown(self) -> None:
-        if not hasattr(self, "patch"):
+        if not hasattr(self, "undo"):
             return
         try:
             for client in self.all_clients:
                 self._finish(client)
         finally:
-            self.patch.undo()
+            self._kill_journal()
+            self.undo.close()
+
+    def _kill_journal(self) -> None:
+        if self.opened.journal is not None:
+            kill(self.opened.journal.journal)
 
     def _wants(self, names: frozenset[str]) -> None:
         self.wanted = names
@@ -164,9 +202,57 @@ class Market(RuleBasedStateMachine):
             self.arrivals.append((code, len(self.published[code])))
         self.hub.publish("tick", [(code, time_ms, *[None] * 16) for code, time_ms in rows], 1)
 
+    @rule(topic=st.sampled_from(["tick:*", "tick:*.SH", "tick:600000.SH", "tick:1.SZ"]))
+    def announce(self, topic: str) -> None:
+        number = 1000 + len(self.notices)
+        self.notices[number] = self.history.at, topic
+        self.hub.announce(topic, number, number)
+        for client in self.all_clients:
+            if any(meet(parse(topic, {}), parse(name, UNIVERSES)) for name in client.modes):
+                client.owed.add(number)
+
     @rule()
     def turn(self) -> None:
         self.hub.flush()
+
+    @rule(days=st.integers(1, 3))
+    def another_day(self, days: int) -> None:
+        """The journal begins another file, and perhaps lets old ones go."""
+        self.day += timedelta(days=days)
+        self.opened.store.roll(self.day)
+
+    @rule(target=clients, keeps=st.sampled_from([True, True, False]))
+    def kill(self, *, keeps: bool) -> Any:
+        """The hub is killed and started again, perhaps without its history. Clients come back with their positions."""
+        assume(self.arrivals)
+        keeps = keeps and self.kind is not None
+        assert all(number in self.notices for client in self.all_clients for number in client.owed)
+        unwritten = {entry.from_ms for entry in self.hub._turn if isinstance(entry, GapNotice)}
+        written_at, old_epoch, clients = self.history.delivered_at, self.epoch, self.all_clients
+        positions = [(client, self._has_position(client)) for client in clients]
+        self.wanted, self.all_clients = frozenset(), []
+        for client in clients:
+            self._drop(client, unwritten)
+        self._kill_journal()
+        if not keeps:
+            abandon_journal(self.folder)
+        self._start()
+        assert (self.epoch == old_epoch) == keeps
+        del self.arrivals[written_at if keeps else 0 :]
+        self.published = {
+            code: [times[seq - 1] for c, seq in self.arrivals if c == code]
+            for code, times in self.published.items()
+            if any(c == code for c, _ in self.arrivals)
+        }
+        assert self.history.at == len(self.arrivals)
+        back = [self._come_back(client, old_epoch) for client, has_position in positions if has_position]
+        return multiple(*back)
+
+    def _drop(self, client: Client, unwritten: Set[Any] = frozenset()) -> None:
+        """A client loses its connection with whatever is on the way."""
+        client.gone = True
+        client.owed -= unwritten
+        client.outbox.shut()
 
     @rule(client=clients, times=st.integers(1, 6))
     def pump(self, client: Client, times: int) -> None:
@@ -213,6 +299,7 @@ class Market(RuleBasedStateMachine):
         client.ask(op="unsubscribe", topics=names)
         self._drain_encoded(client)  # what was encoded before still comes, then the reply
         self._read(client)
+        client.owed.clear()  # which of them still concern it is not told apart here
         self._change_modes(client, {name: mode for name, mode in client.modes.items() if name not in names})
         for code in list(client.next_seq):
             if not self._observes(client, code):
@@ -221,20 +308,27 @@ class Market(RuleBasedStateMachine):
                 client.every_from.pop(code, None)
                 client.received.pop(code, None)
 
-    @rule(target=clients, client=clients, epoch=st.sampled_from([EPOCH, EPOCH, EPOCH, "another"]))
+    @rule(target=clients, client=clients, epoch=st.sampled_from(["", "", "", "another"]))
     def reconnect(self, client: Client, epoch: str) -> Client:
         """The client loses its connection with whatever was on the way, and comes back with its position."""
-        assume(client.modes and client.at is not None and not client.awaited and not client.gone)
-        assume("latest" not in client.modes.values())
-        client.gone = True
+        assume(self._has_position(client))
         self.all_clients.remove(client)
         client.session.leave()
+        self._drop(client)
+        return self._come_back(client, epoch or self.epoch)
+
+    def _has_position(self, client: Client) -> bool:
+        has_all = bool(client.modes) and client.at is not None and not client.awaited and not client.gone
+        return has_all and "latest" not in client.modes.values()
+
+    def _come_back(self, client: Client, epoch: str) -> Client:
+        assert client.at is not None
         back = Client(self.hub, client.outbox.codec.subprotocol)
         self.all_clients.append(back)
         seqs = {f"tick:{code}": seq for code, seq in client.received.items()}
         for code in self._fresh(back, client.modes):
             count = len(self.published[code])
-            if epoch != EPOCH:
+            if epoch != self.epoch:
                 back.awaited[code], back.next_seq[code] = count, count + 1
                 continue
             after = client.received.get(code)
@@ -244,7 +338,8 @@ class Market(RuleBasedStateMachine):
                 assert after + 1 <= owed or owed == count + 1, "the heartbeat said more than was sent"
             back.next_seq[code] = after + 1
         back.modes = dict(client.modes)
-        back.forgetful = epoch != EPOCH
+        back.old_epoch = epoch if epoch != self.epoch else ""
+        back.owed = set() if back.old_epoch else client.owed
         back.ask(op="subscribe", topics=list(client.modes), since={"epoch": epoch, "at": client.at, "seq": seqs})
         self._read(back)
         return back
@@ -319,7 +414,10 @@ class Market(RuleBasedStateMachine):
             for row in message["rows"]:
                 assert self.published[row["code"]][row["seq"] - 1] == row["time"]
                 received.setdefault(row["code"], []).append(row["seq"])
+        elif message["type"] == "gap" and message["cause"] == "upstream":
+            assert message["from_time"] in self.notices
         elif message["type"] == "gap":
+            assert self.kind != "whole", "the journal has everything"
             code = message["topic"].removeprefix("tick:")
             lost = [seq for seq in expected[code] if message["from"] <= seq <= message["to"]]
             received.setdefault(code, []).extend(lost)
@@ -330,16 +428,33 @@ class Market(RuleBasedStateMachine):
 
     def _take_gap(self, client: Client, gap: dict[str, Any]) -> None:
         code = gap["topic"].removeprefix("tick:")
+        if gap["cause"] == "upstream":
+            self._take_notice(client, gap)
+            return
         if gap["cause"] == "epoch":
-            assert client.forgetful
-            assert gap["epoch"] == "another"
+            assert gap["epoch"] == client.old_epoch != ""
             return
         assert gap["cause"] == "evicted"
+        assert self.kind != "whole", "the journal has everything"
         # From a time on, history can't tell which of the rows it let go were earlier: the gap may begin too early.
         assert self._observes(client, code), "a gap that nobody waits for"
         assert gap["from"] <= client.next_seq.setdefault(code, 1) <= gap["to"] + 1
         client.next_seq[code] = gap["to"] + 1
         client.received[code] = gap["to"]
+
+    def _take_notice(self, client: Client, gap: dict[str, Any]) -> None:
+        after_at, topic = self.notices[gap["from_time"]]
+        assert (gap["topic"], gap["from"], gap["to"], gap["to_time"]) == (topic, None, None, gap["from_time"])
+        client.owed.discard(gap["from_time"])
+        if gap.get("id") is not None:
+            return
+        for code in self.published:  # it is told right where it belongs in the stream
+            if self._has_every(client, code) and code not in client.awaited and covers(topic, code):
+                before = sum(1 for c, _ in self.arrivals[:after_at] if c == code)
+                assert client.next_seq.get(code, 1) > before or code in client.every_from, (
+                    "told ahead of rows before it"
+                )
+                assert client.received.get(code, 0) <= before or code in client.every_from, "told after rows behind it"
 
     def _take_row(self, client: Client, row: dict[str, Any], origin: str) -> None:
         code, seq = row["code"], row["seq"]
@@ -366,6 +481,7 @@ class Market(RuleBasedStateMachine):
         assert not client.outbox.lagging
         assert not client.awaited
         assert not client.replays
+        assert not client.owed, "a gap of the source was not told"
         for code, times in self.published.items():
             if self._observes(client, code):
                 assert client.next_seq.get(code, 1) == len(times) + 1, f"{code} is not complete"

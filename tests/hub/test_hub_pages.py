@@ -19,7 +19,7 @@ EVERY_PATH = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/metrics", "
 
 
 def pages(*reasons: str, metrics: bytes = b"argus_rows_in_total 7\n", channels: tuple[str, ...] = ("tick",)) -> Pages:
-    return Pages(frozenset(channels), lambda: reasons, lambda: metrics)
+    return Pages(frozenset(channels), lambda: reasons, tuple, lambda: metrics)
 
 
 def get(path: str, of: Pages | None = None) -> Response:
@@ -65,15 +65,19 @@ def test_healthz_says_that_the_hub_is_alive_also_when_it_is_not_ready() -> None:
 
 def test_readyz_is_200_without_reasons_and_503_with_all_of_them() -> None:
     ready = get("/readyz")
-    assert (ready.status_code, json.loads(ready.body)) == (200, {"ready": True, "reasons": []})
+    assert (ready.status_code, json.loads(ready.body)) == (200, {"ready": True, "reasons": [], "degraded": []})
     unready = get("/readyz", pages("SH is stale", "the source 迅投 is away"))
     assert (unready.status_code, unready.reason_phrase) == (503, "Service Unavailable")
-    assert json.loads(unready.body) == {"ready": False, "reasons": ["SH is stale", "the source 迅投 is away"]}
+    assert json.loads(unready.body) == {
+        "ready": False,
+        "reasons": ["SH is stale", "the source 迅投 is away"],
+        "degraded": [],
+    }
 
 
 def test_readyz_asks_anew_each_time() -> None:
     reasons: list[str] = []
-    asked = Pages(frozenset(), lambda: reasons, bytes)
+    asked = Pages(frozenset(), lambda: reasons, tuple, bytes)
     assert get("/readyz", asked).status_code == 200
     reasons.append("draining")
     assert get("/readyz", asked).status_code == 503
@@ -81,7 +85,7 @@ def test_readyz_asks_anew_each_time() -> None:
 
 def test_metrics_are_what_they_are_at_the_time() -> None:
     figures = [b"a 1\n", b"a 2\n"]
-    asked = Pages(frozenset(), tuple, lambda: figures.pop(0))
+    asked = Pages(frozenset(), tuple, tuple, lambda: figures.pop(0))
     assert [get("/metrics", asked).body for _ in range(2)] == [b"a 1\n", b"a 2\n"]
     assert "version=0.0.4" in get("/metrics").headers["Content-Type"]
 

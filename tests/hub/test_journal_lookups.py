@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.history import Topic
 from hub.journal import Journal, JournalSettings
 from hub.journal.columns import FEW, places, small
+from hub.topic import Topic
 from tests.hub.test_journal_model import DAY, Model, check, kill, open_for, small_files
 
 SETTINGS = JournalSettings(fsync_s=1000.0, keep_days=3)

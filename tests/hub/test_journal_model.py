@@ -14,8 +14,9 @@ from typing import NamedTuple
 import msgpack
 import pytest
 
-from hub.history import Topic
-from hub.journal import Entry, GapNotice, Journal, JournalSettings, Restored, RunBegins, Stretch, open_journal
+from hub.journal import Entry, Journal, JournalSettings, Restored, RunBegins, Stretch, open_journal
+from hub.past import GapNotice
+from hub.topic import Topic
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 DAY = date(2026, 3, 2)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.history import Cursor
-from hub.journal import GapNotice, JournalSettings
+from hub.history import History
+from hub.journal import JournalSettings
+from hub.past import GapNotice
 from tests.hub.test_journal_model import Model, check, check_restored, kill, open_for, small_files
 
 SETTINGS = JournalSettings(fsync_s=1000.0)
@@ -51,9 +52,9 @@ def test_a_cursor_of_the_log_reads_a_loaded_segment(tmp_path: Path) -> None:
     model = Model()
     journal, _ = open_for(tmp_path, model, SETTINGS)
     model.append(journal, model.stretch("tick", [("1.SZ", 1), ("2.SZ", 2), ("1.SZ", 3)]))
-    segment = journal.load(2)
-    assert segment is not None
-    cursor = Cursor(segment, 0)
+    history = History(ring_rows=10, ring_bytes=1 << 22)
+    history.restore(journal, [])
+    cursor = history.cursor_after(0)
     runs = cursor.read(3, {model.topic("tick", "1.SZ")}, {}, 100)
     assert [(run.channel, run.rows) for run in runs] == [("tick", [model.rows[0].row, model.rows[2].row])]
     kill(journal)

@@ -12,6 +12,7 @@ from hub.calendar import Calendar
 from hub.core import Hub
 from hub.health import Health
 from hub.metrics import Metrics
+from hub.opening import Opened
 from hub.watch import Watch
 from tests.hub.support.core import JSON, MSGPACK, Client, make_hub, publish, tick
 
@@ -30,7 +31,9 @@ class Situation:
         self.server = cast("Any", SimpleNamespace(clients=0, pending_bytes=0, closed_slow=0))
         self.refused: dict[str, int] = {}
         self.metrics = Metrics("1.2.3")
-        self.metrics.observe(self.hub, self.server, self.watch, lambda: self.refused)
+        self.metrics.observe(
+            self.hub, self.server, self.watch, Opened(self.hub.history, self.hub.epoch), lambda: self.refused
+        )
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Every sample of the page, by name and labels."""

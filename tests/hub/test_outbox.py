@@ -9,10 +9,10 @@ import pytest
 import hub.history
 import hub.jobs
 import hub.outbox
-from hub.history import Topic
 from hub.jobs import HistoryJob, RowsJob, snapshot
 from hub.messages import Pong, SnapshotDone
 from hub.outbox import Outbox
+from hub.topic import Topic
 from hub.wire import Codec, JsonCodec, MsgpackCodec
 from tests.hub.support.core import EPOCH, JSON, make_hub, publish, read_frames, row_of, told
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hub.topics
-from hub.history import History, Topic
+from hub.history import History
 from hub.router import Audience, Names, Router
+from hub.topic import Topic
 from hub.topics import TopicError, glob
 from hub.wire import Codec
 from tests.hub.support.core import JSON, MSGPACK, row_of

@@ -203,3 +203,74 @@ def test_universes_hold_codes_and_patterns_by_name() -> None:
 )
 def test_what_is_no_universe_is_refused(universes: object, complaint: str) -> None:
     assert complaint in wrong(universes=universes)
+
+
+def test_a_feeder_needs_to_know_its_hub_and_only_a_feeder_does() -> None:
+    assert given(role="feeder", to="ws://hub.example:8765/feed").to == "ws://hub.example:8765/feed"
+    assert "to should name the hub" in wrong(role="feeder")
+    assert "role is hub" in wrong(to="ws://hub.example:8765/feed")
+
+
+@pytest.mark.parametrize("to", ["ws://127.0.0.1:8765/feed", "wss://hub.example/argus/feed", "ws://[::1]:9000/feed"])
+def test_a_hub_s_address_is_taken_as_it_is(to: str) -> None:
+    assert given(role="feeder", to=to).to == to
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "hub.example:8765",
+        "http://hub.example:8765/feed",
+        "ws://",
+        "ws:///feed",
+        "ws://hub.example:8765",
+        "ws://hub.example:8765/",
+        "ws://hub.example:port/feed",
+        "ws://hub.example:70000/feed",
+        "ws://[::1/feed",
+        "ws://user:secret@hub.example/feed",
+        "ws://hub.example/feed?token=secret",
+        "ws://hub.example/feed#top",
+        "ws://hub example/feed",
+    ],
+)
+def test_what_is_no_hub_s_address_is_refused(to: str) -> None:
+    assert "should be a hub's address such as ws://" in wrong(role="feeder", to=to)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"source": "feed"}, "source of its own"),
+        ({"isolate_source": True}, "isolate_source is for hubs"),
+        ({"feed_token": SECRET}, "feed_token is for hubs"),
+        ({"feed_token_file": "feed.token"}, "feed_token is for hubs"),
+    ],
+)
+def test_what_makes_no_sense_for_a_feeder_is_refused(values: dict[str, Any], complaint: str) -> None:
+    assert complaint in wrong(role="feeder", to="ws://hub.example:8765/feed", **values)
+
+
+def test_what_makes_no_sense_for_a_hub_is_refused() -> None:
+    assert "none to isolate" in wrong(source="feed", isolate_source=True)
+    assert "for feeders" in wrong(end_with_stdin=True)
+    assert given(source="feed").source == "feed"
+
+
+def test_a_feeder_listens_nowhere_so_its_host_needs_no_token() -> None:
+    """Both may be started with one file of settings."""
+    assert given(role="feeder", to="ws://hub.example:8765/feed", host="0.0.0.0").access_token == ""  # noqa: S104
+
+
+def test_feeders_show_the_feed_token_and_where_there_is_none_that_of_the_hub(tmp_path: Path) -> None:
+    file = tmp_path / "feed.token"
+    file.write_text("for-feeders\n")
+    assert given().feeding_token == ""
+    assert given(token=SECRET).feeding_token == SECRET
+    assert given(token=SECRET, feed_token="for-feeders").feeding_token == "for-feeders"  # noqa: S105, S106
+    settings = given(token=SECRET, feed_token_file=file)
+    assert (settings.feeding_token, settings.access_token) == ("for-feeders", SECRET)
+    assert "both set" in wrong(feed_token=SECRET, feed_token_file=file)
+    assert "feed_token_file" in wrong(feed_token_file=tmp_path / "absent")
+    for shown in (repr(settings), settings.model_dump_json()):
+        assert "for-feeders" not in shown

@@ -49,15 +49,16 @@ class Page:
 
 
 class HubProcess:
-    """A running hub. ``log_file`` takes its standard error."""
+    """A running hub. ``log_file`` takes its standard error; its journal is beside it, unless options say otherwise."""
 
     def __init__(self, *options: str, log_file: Path, variables: Mapping[str, str] = NO_VARIABLES) -> None:
         self._log_file = log_file
         self._stdout: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        data = log_file.with_suffix(".data")
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "run_hub.py", "--port", "0", *options],
+                [sys.executable, "run_hub.py", "--port", "0", "--data", str(data), *options],
                 cwd=REPOSITORY,
                 env=environment(variables),
                 stdin=subprocess.DEVNULL,

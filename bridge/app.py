@@ -1,0 +1,229 @@
+"""One hub process from its start to its end: the parts are built, connected, watched, and ended in order.
+
+This is the only place where the hub and the outside (`bridge`) meet.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+from pathlib import Path
+from time import time_ns
+
+from bridge.delivered import DeliveredRows
+from bridge.feed.acceptance import Acceptance
+from bridge.feed.endpoint import PATH, FeedEndpoint
+from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment
+from bridge.feed.messages import Hello
+from bridge.feed.right import FeedRight
+from bridge.feed.source import FeedSource
+from bridge.intake import Intake
+from bridge.listening import StartError, server_settings
+from bridge.publishing import HubPublisher, MarketObserver
+from bridge.recorder import Recorder
+from bridge.running import keep_running
+from bridge.source import Observer, Source, SourceStatus
+from hub.calendar import Calendar
+from hub.core import Hub, SourceInfo
+from hub.delivery import Delivery
+from hub.endpoint import Endpoint
+from hub.health import Health
+from hub.metrics import Metrics
+from hub.opening import Opened
+from hub.pages import Pages
+from hub.schema import STATUS
+from hub.server import HubServer
+from hub.settings import Settings
+from hub.watch import Watch
+
+LOOK_S = 1.0
+LAG_PROBE_S = 0.25
+PROGRAM = Path(__file__).parents[1] / "run_hub.py"
+
+_logger = logging.getLogger("argus")
+
+
+class App:
+    """All parts of one hub, and their lifetime.
+
+    Args:
+        source: where rows come from; None for a hub that is fed.
+        opened: the history to go on with; closed at the end.
+        recorder: is given every batch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source | None,
+        opened: Opened,
+        metrics: Metrics,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._metrics = metrics
+        self._ended = asyncio.Event()
+        self._child_token = secrets.token_hex(32) if settings.isolate_source else ""
+        self._acceptance = Acceptance(settings.data if source is None and settings.journal else None, opened.run)
+        self._source = source if source is not None else self._make_feed()
+        self._calendar = Calendar(self._source.trading_days)
+        self._hub = Hub(
+            epoch=opened.epoch,
+            source=SourceInfo(self._source.name, self._source.simulated),
+            channels=self._source.channels,
+            history=opened.history,
+            universes=settings.universes,
+            on_wants=self._source.want,
+            on_refused=_log_refused,
+            store=opened.store,
+        )
+        health = Health(self._calendar, settings.stale_after_s)
+        self._watch = Watch(
+            self._hub,
+            health,
+            self._calendar,
+            self._source.now_ms,
+            settings.stale_after_s,
+            lambda: self._source.markets,
+        )
+        observers: list[Observer] = [MarketObserver(self._watch, metrics.batch_rows.observe)]
+        if recorder is not None:
+            observers.append(recorder)
+        self._intake = Intake(
+            HubPublisher(self._hub),
+            observers,
+            self._on_status,
+            past=DeliveredRows(opened.history, opened.run),
+            was_mute=health.was_mute,
+            away=opened.goes_on and source is not None,  # a feeder brings what came meanwhile, or says that it can't
+            now_ms=self._source.now_ms,
+        )
+
+    @property
+    def renewal(self) -> Hello | None:
+        """The feeder that needs another history than this one: why the hub has ended; None where it was stopped."""
+        return self._acceptance.renewal
+
+    async def run(self, stopped: asyncio.Event) -> int:
+        """Serve until ``stopped`` is set, or a feeder needs another history; then drain.
+
+        Returns:
+            The port that it listened on.
+
+        Raises:
+            StartError: something is in the way.
+        """
+        settings, metrics = self._settings, self._metrics
+        delivery = Delivery(self._hub, asyncio.get_running_loop(), metrics.publish_to_socket.observe)
+        pages = Pages(self._hub.channels, self._reasons_not_ready, lambda: self._opened.reasons_degraded, metrics.page)
+        self._server = HubServer(
+            self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
+        )
+        metrics.observe(self._hub, self._server, self._watch, self._opened, lambda: self._intake.refused)
+        try:
+            try:
+                addresses = await self._server.start(settings.host, settings.port)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise StartError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
+            try:
+                await self._serve(addresses[0], stopped)
+            finally:
+                await self._server.drain("the hub is restarting", settings.drain_s)
+        finally:
+            self._opened.close()
+        return addresses[0][1]
+
+    async def _serve(self, address: tuple[str, int], stopped: asyncio.Event) -> None:
+        host, port = address
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Argus Hub is listening on http://{shown}:{port}/ (ws://{shown}:{port}/ws)", flush=True)  # noqa: T201
+        gc.freeze()  # what the start built stays: the collector need not look at it again
+        works = (self._run_source(), self._look(), self._probe_lag())
+        tasks = [asyncio.create_task(work) for work in works]
+        endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
+        if self._settings.isolate_source:
+            endings.add(asyncio.create_task(self._run_child(address)))
+        try:
+            done, _ = await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+            for ending in done:
+                ending.result()
+        finally:
+            _logger.info("stopping: %d clients to drain", self._server.clients)
+            for task in (*tasks, *endings):
+                task.cancel()
+            await asyncio.gather(*tasks, *endings, return_exceptions=True)
+
+    async def _run_child(self, address: tuple[str, int]) -> None:
+        """Run the source in a process of its own. Raises StartError when that can't be."""
+        settings = self._settings
+        child = ChildFeeder(
+            child_command(settings, PROGRAM, address),
+            child_environment(os.environ, self._child_token),
+            starts_again=settings.source != "recording",  # which would be played from its start
+        )
+        try:
+            await child.run()
+        except (ChildRefused, OSError) as error:
+            raise StartError(str(error)) from None
+        await asyncio.Event().wait()  # what it brought is served for as long as the hub runs
+
+    async def _run_source(self) -> None:
+        await keep_running(self._source, self._intake, lambda: self._intake.batches)
+
+    def _on_status(self, status: SourceStatus) -> None:
+        self._watch.report_source(status.state.value, status.reason, time_ns() // 1000)
+
+    def _reasons_not_ready(self) -> list[str]:
+        if self._server.draining:
+            return ["the hub is draining: it is about to restart"]
+        return self._watch.reasons_not_ready()
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                self._calendar.know(self._source.trading_days)
+                self._watch.look(time_ns() // 1000)
+                self._opened.store.roll(self._calendar.trading_day(self._source.now_ms()))
+            except Exception:  # a vendor's clock may raise: a watch that has ended would repeat its last word for ever
+                _logger.exception("the markets could not be looked at")
+            await asyncio.sleep(LOOK_S)
+
+    async def _probe_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + LAG_PROBE_S
+            await asyncio.sleep(LAG_PROBE_S)
+            self._metrics.loop_lag.observe(max(0.0, loop.time() - due_s))
+
+    # A hub that is fed
+
+    def _make_feed(self) -> FeedSource:
+        feed = FeedSource(
+            newest=self._opened.newest, on_hello=self._admit, run=self._opened.run, batch=self._opened.batch
+        )
+        known = self._acceptance.known
+        if known is not None and self._opened.goes_on:
+            feed.name, feed.simulated = known.source, known.simulated
+        return feed
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        if not isinstance(self._source, FeedSource):
+            return {}
+        self._hub.on_stored = self._source.stored
+        return {PATH: FeedEndpoint(self._source, FeedRight(self._child_token or self._settings.feeding_token))}
+
+    def _admit(self, hello: Hello) -> bool:
+        """Let a feeder go on in this history, or end, so that another history can begin with it."""
+        if not self._acceptance.admits(hello):
+            self._ended.set()
+            return False
+        self._hub.source = SourceInfo(hello.source, hello.simulated)
+        self._hub.channels = frozenset(hello.channels) | {STATUS}
+        return True
+
+
+def _log_refused(reason: str) -> None:
+    _logger.error("row refused: %s", reason)

@@ -1,0 +1,25 @@
+"""Where a simulated market goes on after its feeder was restarted: never before what its hub has seen already."""
+
+from datetime import date, datetime, time
+from typing import Final
+
+from bridge.feed.messages import Newest
+from bridge.simulator.timeline import CHINA, FIRST_START, LAST_START
+from bridge.simulator.trading_days import is_trading_day, next_trading_day
+
+_LONGEST_MS: Final = 366 * 86_400_000
+"""Market time that may have passed, so that a fast market which was away for long stays within the calendar."""
+
+
+def place_after(newest: Newest, now_us: int, speed: float) -> tuple[date, time]:
+    """The trading day and the time of day at which a market stands that has gone on at ``speed`` since ``newest``.
+
+    A time after the close or on a day without trading is 09:15 of the next trading day.
+    """
+    passed_ms = min(max(0, now_us - newest.recv) / 1000 * speed, _LONGEST_MS)
+    seconds, milliseconds = divmod(newest.time + int(passed_ms), 1000)
+    moment = datetime.fromtimestamp(seconds, CHINA).replace(microsecond=milliseconds * 1000)
+    day, clock = moment.date(), moment.time()
+    if clock >= LAST_START or not is_trading_day(day):
+        return next_trading_day(day), FIRST_START
+    return day, max(clock, FIRST_START)

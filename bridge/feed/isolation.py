@@ -1,0 +1,144 @@
+"""The hub's own source as a feeder in a child process: neither slows down the other, and a crash stays there.
+
+The child is this program in the role of a feeder. Its standard input is a pipe from the hub, at whose end it ends in
+order; so it never outlives its hub, however that ended.
+"""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from hub.settings import Settings
+
+SOURCE_SETTINGS: Final = (
+    *("source", "symbols", "interval", "seed", "speed", "sim_start", "faults", "recording"),
+    *("feed_buffer_bytes", "log_format", "log_level"),
+)
+"""Settings of the hub that are the child's too."""
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0
+RAN_WELL_S: Final = 60.0
+"""After a run of this length, a death is a new mishap and the pauses begin anew."""
+FINISH_S: Final = 2.0
+"""What the child gives the hub at its end to acknowledge what waits."""
+END_S: Final = 5.0
+"""What the hub gives the child to end in order."""
+EXIT_USAGE: Final = 2
+
+# Ctrl-C is the hub's affair, which ends the child in its time.
+if sys.platform == "win32":
+    _APART: Final[Mapping[str, Any]] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+else:
+    _APART: Final[Mapping[str, Any]] = {"start_new_session": True}
+
+_logger = logging.getLogger("argus.isolation")
+
+
+class ChildRefused(Exception):  # noqa: N818 (it reads as what happened)
+    """The child found the settings wrong at its first start, and said so on standard error."""
+
+
+def child_command(settings: Settings, program: Path, address: tuple[str, int]) -> list[str]:
+    """The command that runs the hub's source as a feeder to the hub itself, which listens on ``address``."""
+    host, port = address
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where a socket for all listens, too
+    shown = f"[{here}]" if ":" in here else here
+    command = [sys.executable, str(program), "--role", "feeder", "--to", f"ws://{shown}:{port}/feed"]
+    command += ["--end-with-stdin", "--drain-s", str(FINISH_S)]
+    given = settings.model_dump(mode="json", include=set(SOURCE_SETTINGS))
+    for name in SOURCE_SETTINGS:
+        values = given[name] if isinstance(given[name], list) else [given[name]]
+        for value in values:
+            if value is not None:
+                command.append(f"--{name.replace('_', '-')}={value}")
+    return command
+
+
+def child_environment(environ: Mapping[str, str], token: str) -> dict[str, str]:
+    """The hub's environment without its own settings, and with the token, which no other user must see."""
+    kept = {name: value for name, value in environ.items() if not name.upper().startswith("ARGUS_")}
+    return kept | {"ARGUS_TOKEN": token}
+
+
+class ChildFeeder:
+    """Keeps a feeder running.
+
+    Args:
+        command: what to run; see `child_command`.
+        environ: its whole environment.
+        starts_again: whether a child that has died is started again; not for a source that would begin anew.
+        pause_s: how long to wait after so many deaths in a row.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        starts_again: bool = True,
+        pause_s: Callable[[int], float] = lambda deaths: min(FIRST_PAUSE_S * 2.0**deaths, LAST_PAUSE_S),
+    ) -> None:
+        self.starts = 0
+        """How many times it was started."""
+        self._command = command
+        self._environ = environ
+        self._starts_again = starts_again
+        self._pause_s = pause_s
+
+    async def run(self) -> None:
+        """Run until cancelled, and then end the child in order.
+
+        Returns when the child has ended and is not started again. Raises ChildRefused where the first one found its
+        settings wrong, and OSError where the first one can't be started at all.
+        """
+        loop = asyncio.get_running_loop()
+        deaths = 0
+        while True:
+            began_s = loop.time()
+            code = await self._live()
+            if code == EXIT_USAGE and self.starts == 1:
+                raise ChildRefused("the isolated source finds its settings wrong; see the line above")
+            if not self._starts_again:
+                _logger.error("the isolated source has ended with code %d and is left ended", code)
+                return
+            if loop.time() - began_s >= RAN_WELL_S:
+                deaths = 0
+            pause_s = self._pause_s(deaths)
+            deaths += 1
+            _logger.error("the isolated source has ended with code %d; it is started again in %.0f s", code, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _live(self) -> int:
+        """One life of the child, up to its exit code."""
+        self.starts += 1
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # its log goes to the hub's standard error
+            **_APART,
+        )
+        try:
+            return await child.wait()
+        finally:
+            if child.returncode is None:
+                await _end(child)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """End a child in order, or without mercy where it takes too long."""
+    if child.stdin is not None:
+        child.stdin.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            await child.wait()
+    if child.returncode is None:
+        _logger.error("the isolated source did not end within %g s and is killed", END_S)
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()

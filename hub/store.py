@@ -1,0 +1,130 @@
+"""Where a turn of the hub is written before anybody sees it: the journal, or nowhere.
+
+Once the journal can't be written any more the hub goes on without it: live comes first. That is told once, and from
+then on by whoever is asked how the hub is.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from time import perf_counter
+from typing import Final, NamedTuple, Protocol
+
+from hub.journal import Entry, Journal, JournalError, RunBegins, Stretch
+from hub.past import GapNotice
+from hub.segment import Segment
+
+__all__ = ["NO_STORE", "JournalStore", "Published", "RunBegins", "Store", "Turn"]
+
+_logger = logging.getLogger("argus.journal")
+
+
+class Published(NamedTuple):
+    """Rows that were published together: their arrival numbers, when they were received, and the feeder's number."""
+
+    first_at: int
+    last_at: int
+    recv_us: int
+    batch: int
+
+
+Turn = list[Published | GapNotice | RunBegins]
+"""What happened between two flushes, in order."""
+
+
+class Store(Protocol):
+    """Where turns are written."""
+
+    def append(self, turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> None:
+        """Write a turn: when it returns, the turn outlives the process.
+
+        Args:
+            segment, offset: where its first row is, or will be.
+        """
+
+    def settle(self) -> None:
+        """Do what is left to do, once the turn was delivered."""
+
+    def roll(self, day: date) -> None:
+        """Go on in the file of a trading day, if it is another one."""
+
+
+class _NoStore:
+    def append(self, turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> None:
+        """Write nothing."""
+
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
+    def roll(self, day: date) -> None:
+        """There are no files."""
+
+
+NO_STORE: Final = _NoStore()
+"""For a hub that keeps its history in memory only."""
+
+
+class JournalStore:
+    """Writes to a journal for as long as that works.
+
+    Args:
+        on_append: told after each append how many seconds it took.
+    """
+
+    def __init__(self, journal: Journal, on_append: Callable[[float], None]) -> None:
+        self.journal = journal
+        self.failure = ""
+        """Why the journal is no longer written; empty while all is well."""
+        self._on_append = on_append
+
+    def append(self, turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> None:
+        """Write a turn, unless that has failed before."""
+        if self.failure:
+            return
+        started_s = perf_counter()
+        self._try(lambda: self.journal.append(_entries(turn, segment, offset)))
+        self._on_append(perf_counter() - started_s)
+
+    def settle(self) -> None:
+        """Count, mark and roll what was written."""
+        if not self.failure:
+            self._try(self.journal.settle)
+
+    def roll(self, day: date) -> None:
+        """Go on in the file of a trading day."""
+        if not self.failure:
+            self._try(lambda: self.journal.roll(day))
+
+    def close(self) -> None:
+        """Make everything durable and let others have the journal."""
+        self._try(self.journal.close)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except JournalError as error:
+            self.failure = str(error)
+            _logger.critical("%s", error)
+        except Exception as error:  # the last barrier: whatever is wrong with the journal, live goes on
+            self.journal.give_up(f"{type(error).__name__}: {error}")
+            self.failure = self.journal.failed
+            _logger.critical("%s", self.failure, exc_info=True)
+
+
+def _entries(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> Iterator[Entry]:
+    for entry in turn:
+        if not isinstance(entry, Published):
+            yield entry
+            continue
+        at, last_at, recv_us, batch = entry
+        if at > last_at and batch:
+            yield Stretch(at, recv_us, batch, (), segment.seqs[:0], segment.times[:0], ())
+        while at <= last_at:
+            part = slice(offset, min(len(segment.rows), last_at + 1 - segment.first_at))
+            # Rows that are not delivered yet are never let go: none of them is None.
+            rows: Sequence[bytes] = segment.rows[part]  # type: ignore[assignment]
+            yield Stretch(at, recv_us, batch, segment.topics[part], segment.seqs[part], segment.times[part], rows)
+            at += len(rows)
+            offset = part.stop
+            if offset == len(segment.rows) and segment.next is not None:
+                segment, offset = segment.next, 0

@@ -1,0 +1,197 @@
+"""A further endpoint beside the clients': its own door, rules and size of messages, and its place in the drain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+
+from hub.delivery import Delivery
+from hub.server import HubServer
+from tests.e2e.support.plain_client import PATIENCE_S, plain_client
+from tests.hub.support.core import make_hub
+from tests.hub.support.served_hub import (
+    BOTH_LOOPS,
+    QUIET_SETTINGS,
+    UPGRADE,
+    Answer,
+    ServedHub,
+    ask,
+    ask_on,
+    one_page,
+    settings,
+    until,
+)
+
+
+class Echo:
+    """An endpoint that says back what it hears. ``refusal`` is the status that everybody is refused with."""
+
+    subprotocol = "echo.v1"
+    max_message_bytes = QUIET_SETTINGS.limits.message_bytes * 4
+    refusal: int | None = None
+
+    def __init__(self) -> None:
+        self.closed: list[int | None] = []
+
+    def refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
+        headers.get("Authorization")
+        return None if self.refusal is None else connection.respond(self.refusal, "Not you.\n")
+
+    async def serve(self, connection: ServerConnection) -> None:
+        try:
+            async for message in connection:
+                await connection.send(message)
+        finally:
+            self.closed.append(connection.close_code)
+
+
+@asynccontextmanager
+async def served(echo: Echo, max_clients: int = 100) -> AsyncIterator[ServedHub]:
+    hub = make_hub()
+    delivery = Delivery(hub, asyncio.get_running_loop(), lambda _: None)
+    chosen = settings(max_clients=max_clients)
+    server = HubServer(hub, delivery, chosen, one_page, dict, {"/echo": echo})
+    ((_, port),) = await server.start("127.0.0.1", 0)
+    try:
+        yield ServedHub(hub, server, delivery, port, {}, [])
+    finally:
+        if not server.draining:
+            await server.drain("the test is over", 0)
+
+
+def peer(served: ServedHub, *subprotocols: str) -> connect:
+    offered = [Subprotocol(name) for name in subprotocols] or None
+    return connect(f"ws://127.0.0.1:{served.port}/echo", subprotocols=offered, proxy=None, max_size=None)
+
+
+async def heard(socket: ClientConnection) -> str | bytes:
+    async with asyncio.timeout(PATIENCE_S):
+        return await socket.recv()
+
+
+async def handshake(served: ServedHub, *headers: str) -> Answer:
+    return await ask(served.port, "/echo", *UPGRADE, *headers)
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("offered", [[], ["echo.v1"], ["argus.v1.json", "echo.v1"]])
+async def test_a_peer_speaks_the_endpoint_s_subprotocol_and_is_no_client(offered: list[str]) -> None:
+    async with served(Echo()) as hub, peer(hub, *offered) as socket:
+        await socket.send("hello")
+        assert await heard(socket) == "hello"
+        assert socket.subprotocol == ("echo.v1" if offered else None)
+        assert hub.server.clients == 0
+
+
+async def test_a_peer_that_offers_another_subprotocol_is_400_and_told_the_known_one() -> None:
+    async with served(Echo()) as hub:
+        answer = await handshake(hub, "Sec-WebSocket-Protocol: argus.v1.json")
+    assert answer.status == 400
+    assert "echo.v1" in answer.body
+    assert "msgpack" not in answer.body
+
+
+async def test_a_client_can_not_choose_the_subprotocol_of_another_endpoint() -> None:
+    async with served(Echo()) as hub:
+        answer = await ask(hub.port, "/ws", *UPGRADE, "Sec-WebSocket-Protocol: echo.v1")
+    assert answer.status == 400
+
+
+async def test_without_an_upgrade_it_is_426() -> None:
+    async with served(Echo()) as hub:
+        answer = await ask(hub.port, "/echo")
+    assert answer.status == 426
+    assert answer.headers["upgrade"] == "websocket"
+
+
+async def test_the_endpoint_decides_who_is_refused() -> None:
+    echo = Echo()
+    echo.refusal = 403
+    async with served(echo) as hub:
+        answer = await handshake(hub)
+    assert (answer.status, answer.body) == (403, "Not you.\n")
+
+
+async def test_a_header_that_comes_twice_is_the_peer_s_mistake() -> None:
+    async with served(Echo()) as hub:
+        for name in ("Authorization", "Upgrade"):
+            answer = await handshake(hub, f"{name}: one", f"{name}: two")
+            assert answer.status == 400, name
+
+
+@BOTH_LOOPS
+async def test_peers_may_send_larger_messages_than_clients_up_to_a_limit_of_their_own() -> None:
+    large = "x" * (QUIET_SETTINGS.limits.message_bytes + 1)
+    async with served(Echo()) as hub:
+        async with peer(hub) as socket:
+            await socket.send(large)
+            assert await heard(socket) == large
+            await socket.send("x" * (Echo.max_message_bytes + 1))
+            with pytest.raises(ConnectionClosed):
+                await heard(socket)
+            assert socket.close_code == 1009
+        async with plain_client(hub.url) as client:
+            await client.socket.send(large)
+            assert (await client.closed())[0] == 1009
+
+
+async def test_a_peer_takes_no_client_s_room() -> None:
+    async with served(Echo(), max_clients=1) as hub, peer(hub), plain_client(hub.url) as client, peer(hub) as second:
+        await client.request("pong", "ping", id=1)
+        await second.send("hello")
+        assert await heard(second) == "hello"
+
+
+@BOTH_LOOPS
+async def test_draining_closes_peers_with_1012_after_the_clients() -> None:
+    echo = Echo()
+    order: list[str] = []
+
+    async def note(name: str, ended: asyncio.Future[object]) -> None:
+        await ended
+        order.append(name)
+
+    async with served(echo) as hub, peer(hub) as socket, plain_client(hub.url) as client:
+        await until(lambda: hub.server.clients)
+        await socket.send("hello")
+        await heard(socket)
+        notes = [
+            asyncio.create_task(note("client", asyncio.ensure_future(client.closed()))),
+            asyncio.create_task(note("peer", asyncio.ensure_future(socket.wait_closed()))),
+        ]
+        await hub.server.drain("the hub is restarting", 5)
+        await asyncio.gather(*notes)
+        assert (socket.close_code, socket.close_reason) == (1012, "the hub is restarting")
+    assert order == ["client", "peer"]
+    assert echo.closed == [1012]
+
+
+async def test_a_peer_that_does_not_answer_the_close_is_cut_off_in_time() -> None:
+    echo = Echo()
+    async with served(echo) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        writer.write("\r\n".join(("GET /echo HTTP/1.1", "Host: hub.test", *UPGRADE, "", "")).encode())
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(8):
+            await hub.server.drain("the hub is restarting", 0.3)
+        writer.close()
+    assert echo.closed == [1006]
+
+
+async def test_while_draining_no_further_peer_is_let_in() -> None:
+    async with served(Echo()) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        async with plain_client(hub.url):
+            ending = asyncio.create_task(hub.server.drain("the hub is restarting", 5))
+            await asyncio.sleep(0)
+            answer = await ask_on(reader, writer, "/echo", *UPGRADE)
+            writer.close()
+            assert answer.status == 503
+        await ending
