@@ -68,7 +68,7 @@ class FeedSource:
         newest: the newest exchange time of the history (epoch ms) and when that row was received (epoch µs); None
             while there is no row.
         on_hello: called before a feeder is let in, with those of its channels that are known here; False when it
-            can't go on in this history. The feeder is then closed with 1012, and whoever said so begins another history.
+            can't go on in this history. It is then closed with 1012, and whoever said so begins another history.
         monotonic_s: seconds that only ever grow.
         wall_ms: the wall clock in epoch milliseconds, which holds while no feeder tells another.
     """
