@@ -104,7 +104,8 @@ async def test_another_run_begins_and_its_batches_are_counted_from_one() -> None
 
 async def test_batches_that_never_came_are_announced_for_every_channel_before_the_next() -> None:
     async with fed_hub(newest=(TEN_MS, 99)) as fed, plain_feeder(fed.url) as feeder:
-        await feeder.hello(channels=["tick", "1m"])
+        await feeder.hello(channels=["tick", "smoke", "status", "1m"])
+        assert fed.hellos[0].channels == ["1m", "tick"]
         await feeder.batch(1)
         await feeder.batch(3)
         await feeder.acknowledged(3)
