@@ -152,9 +152,10 @@ class App:
                 ending.result()
         finally:
             _logger.info("stopping: %d clients to drain", self._server.clients)
-            for task in (*tasks, *endings):
-                task.cancel()
-            await asyncio.gather(*tasks, *endings, return_exceptions=True)
+            for ending in (endings, tasks):  # a child of ours is heard out before nobody listens any more
+                for task in ending:
+                    task.cancel()
+                await asyncio.gather(*ending, return_exceptions=True)
 
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
