@@ -79,12 +79,15 @@ class Cursor:
         if notices:
             up_to = min(up_to, notices[0].after_at)
         start, places, stop = self._find(segment, up_to, topics, most)
-        if self._history.past is not None and None in [segment.rows[i] for i in places]:
-            loaded = self._history.past.load(self.at + 1)
+        past = self._history.past
+        if past is not None and None in [segment.rows[i] for i in places]:
+            loaded = past.load(self.at + 1)
             if loaded is not None:
                 segment = loaded
                 start, places, stop = self._find(segment, up_to, topics, most)
                 self._segment = None
+            elif self.at + 1 < past.first_at:  # only what comes before it is gone
+                start, places, stop = self._find(segment, min(up_to, past.first_at - 1), topics, most)
         if stop > start:
             self._told = 0
             self.at = segment.first_at + stop - 1
