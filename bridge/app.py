@@ -8,8 +8,10 @@ import gc
 import logging
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from bridge.delivered import DeliveredRows
 from bridge.feed.acceptance import Acceptance
@@ -152,10 +154,8 @@ class App:
                 ending.result()
         finally:
             _logger.info("stopping: %d clients to drain", self._server.clients)
-            for ending in (endings, tasks):  # a child of ours is heard out before nobody listens any more
-                for task in ending:
-                    task.cancel()
-                await asyncio.gather(*ending, return_exceptions=True)
+            await _end(endings)  # a child of ours is heard out before nobody takes what it brings
+            await _end(tasks)
 
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
@@ -224,6 +224,12 @@ class App:
         self._hub.source = SourceInfo(hello.source, hello.simulated)
         self._hub.channels = frozenset(hello.channels) | {STATUS}
         return True
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_refused(reason: str) -> None:
