@@ -8,7 +8,7 @@ from bridge.delivered import DeliveredRows
 from hub.history import History
 from hub.schema import STATUS
 from tests.hub.support.core import row_of, tick
-from tests.hub.support.journaled import open_history
+from tests.hub.support.journaled import deliver, hub_of, open_history
 
 
 def history() -> History:
@@ -62,12 +62,12 @@ def test_the_run_is_that_of_the_batches_that_came_last(run: str) -> None:
 
 
 def test_a_history_from_disk_tells_the_last_row_of_every_topic_though_memory_has_none(tmp_path: Path) -> None:
-    opened = open_history(tmp_path)
     given = tick("600000.SH", 7, 8.5)
-    opened.append("tick", [given, tick("600000.SH", 5)], 17)
+    opened = open_history(tmp_path)
+    deliver(hub_of(opened), given, tick("600000.SH", 5))
     opened.close()
     opened = open_history(tmp_path)
-    delivered = DeliveredRows(opened.opened.history, "")
+    delivered = DeliveredRows(opened.history, opened.run)
     assert list(delivered.topics()) == [("tick", 7, tick("600000.SH", 5))]
     assert list(delivered.rows_at("tick", "600000.SH", 7)) == []
     opened.close()
