@@ -15,7 +15,6 @@ from bridge.feed.known import KnownSource, read_known
 from tests.bridge.support.feeding import PlainFeeder, plain_feeder, rows_of
 from tests.bridge.support.running_app import Running, serving
 from tests.e2e.support.plain_client import PlainClient, plain_client
-from tests.hub.support.served_hub import until
 
 RECORDING: dict[str, Any] = {"source": "recording", "simulated": False, "continues": False}
 OTHERS = {
@@ -173,13 +172,10 @@ async def test_the_memory_of_a_history_that_has_ended_comes_back(tmp_path: Path)
         async with plain_feeder(hub.feed_url) as feeder:
             await feeder.hello(**RECORDING)
             await feed(feeder, 1)
-        history = weakref.ref(hub.app._hub)
+        history = weakref.ref(hub.apps.pop()._hub)
         await fails_to_enter(hub, RECORDING | {"run": "run-b"})
         await hub.listens(2)
-        hub.apps.pop(0)
-        await until(lambda: gc.get_freeze_count())
-        gc.unfreeze()
-        gc.collect()
+        await hub.ready()
         assert history() is None
 
 

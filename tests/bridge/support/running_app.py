@@ -128,8 +128,8 @@ class Running:
 async def running(app: App) -> AsyncIterator[Running]:
     """Run an app; at the end stop it as a signal does."""
     stopped = asyncio.Event()
-    with noted_ports() as ports:
-        hub = Running([app], ports, stopped.set, asyncio.create_task(app.run(stopped)))
+    hub = Running([app], [], stopped.set, asyncio.create_task(app.run(stopped)))
+    with _noted_ports(hub):
         async with _ending(hub):
             await hub.listens()
             yield hub
@@ -145,30 +145,30 @@ async def serving(source: Source | None = None, **settings: Any) -> AsyncIterato
         apps.append(App(*parts))
         return apps[-1]
 
-    with pytest.MonkeyPatch.context() as patch, noted_ports() as ports:
+    ended = asyncio.create_task(run_hub.serve(Settings(**{"port": 0, "drain_s": 0, **settings}), source))
+    hub = Running(apps, [], lambda: stops[0](), ended)
+    with pytest.MonkeyPatch.context() as patch, _noted_ports(hub):
         patch.setattr(run_hub, "_on_signals", stops.append)
         patch.setattr(run_hub, "App", make)
-        ended = asyncio.create_task(run_hub.serve(Settings(**{"port": 0, "drain_s": 0, **settings}), source))
-        hub = Running(apps, ports, lambda: stops[0](), ended)
         async with _ending(hub):
             await hub.listens()
             yield hub
 
 
 @contextmanager
-def noted_ports() -> Iterator[list[int]]:
-    """The port of every hub that begins to listen meanwhile."""
-    ports: list[int] = []
+def _noted_ports(hub: Running) -> Iterator[None]:
+    """Note the port each time that the hub begins to listen; others may run beside it."""
     start = HubServer.start
 
-    async def note_and_start(server: HubServer, host: str, port: int) -> Any:
+    async def start_and_note(server: HubServer, host: str, port: int) -> Any:
         addresses = await start(server, host, port)
-        ports.append(addresses[0][1])
+        if asyncio.current_task() is hub.ended:
+            hub.ports.append(addresses[0][1])
         return addresses
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HubServer, "start", note_and_start)
-        yield ports
+        patch.setattr(HubServer, "start", start_and_note)
+        yield
 
 
 @asynccontextmanager
