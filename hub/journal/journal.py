@@ -214,7 +214,7 @@ class Journal(Past):
         names = self._tally.names[self._marked_names :]
         mark = self._tally.mark(self._writer.length)
         index = self._opened.index
-        record = index.to_record(mark, self._tally.ats, self.run, self.batch, names)
+        record = index.to_record(mark, self._tally.ats, self._tally.late_at, self.run, self.batch, names)
         index.add_mark(mark)
         self._marked_names = len(self._tally.names)
         self._writer.write_mark(record.to_bytes(mark.at))

@@ -104,7 +104,8 @@ async def test_another_run_begins_and_its_batches_are_counted_from_one() -> None
 
 async def test_batches_that_never_came_are_announced_for_every_channel_before_the_next() -> None:
     async with fed_hub(newest=(TEN_MS, 99)) as fed, plain_feeder(fed.url) as feeder:
-        await feeder.hello(channels=["tick", "1m"])
+        await feeder.hello(channels=["tick", "smoke", "status", "1m"])
+        assert fed.hellos[0].channels == ["1m", "tick"]
         await feeder.batch(1)
         await feeder.batch(3)
         await feeder.acknowledged(3)
@@ -500,6 +501,16 @@ async def test_the_clock_is_the_feeder_s_and_runs_on_at_its_pace() -> None:
         await feeder.acknowledged(2)
         seconds = 3600
         assert fed.source.now_ms() == TEN_MS + 7
+
+
+async def test_a_simulated_market_that_tells_no_clock_is_where_its_newest_row_is() -> None:
+    async with fed_hub() as fed, plain_feeder(fed.url) as feeder:
+        fed.source._wall_ms = lambda: 5
+        await feeder.hello(simulated=True)
+        assert fed.source.now_ms() == 5
+        await feeder.batch(1)
+        await feeder.acknowledged(1)
+        assert fed.source.now_ms() == max(row[1] for row in fed.sink.batches[0].rows) != 5
 
 
 async def test_a_feeder_waits_at_the_door_until_the_hub_takes_batches() -> None:

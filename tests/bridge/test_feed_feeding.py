@@ -154,9 +154,7 @@ async def test_a_source_that_has_ended_leaves_its_feeder_connected() -> None:
 
 
 def simulator(day: date, start: time) -> SimulatorSource:
-    source = SimulatorSource(symbols=300, speed=0, day=day, start=start)
-    source.markets = {}  # type: ignore[attr-defined]
-    return source
+    return SimulatorSource(symbols=300, speed=0, day=day, start=start)
 
 
 async def test_a_simulated_market_waits_for_its_hub_and_begins_as_it_was_made_where_there_is_no_history() -> None:
