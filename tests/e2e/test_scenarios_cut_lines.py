@@ -11,7 +11,6 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
 from tests.e2e.support.plain_client import Encoding, PlainClient, plain_client
-from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 MUCH_BYTES: Final = 100_000_000

@@ -218,7 +218,9 @@ async def test_what_the_journal_let_go_is_told_with_exact_numbers_and_the_rest_i
                 reply = await one.subscribe(client)
                 await one.read_all(client)
             assert not reply["recovered"]
-            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), "more was lost than said"
+            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), (
+                "more was lost than said"
+            )
             assert reply["replayed"] == len(one.rows) - before > 10_000
     assert sum(file.stat().st_size for file in (tmp_path / "data" / "journal").iterdir()) <= 1.1 * 2**24
     # 000001.SZ is held no more either, but whoever has all of it has lost nothing.

@@ -30,7 +30,9 @@ async def answer(fed: FedHub, since: Any, *topics: str) -> tuple[Control, list[M
     async with fed.client() as client:
         reply = await client.request("subscribed", "subscribe", id=1, topics=list(topics), since=since)
         messages = await client.until(
-            lambda message: isinstance(message, dict) and message["type"] == "heartbeat" and message["at"] >= reply["at"]
+            lambda message: (
+                isinstance(message, dict) and message["type"] == "heartbeat" and message["at"] >= reply["at"]
+            )
         )
     return reply, [message for message in messages if isinstance(message, Data) or message["type"] == "gap"]
 
