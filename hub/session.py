@@ -271,7 +271,7 @@ class Session:
         return [topic for topic in conflated if topic in outbox.every], jobs
 
     def _hears(self, notice: GapNotice) -> bool:
-        """Whether a gap notice that the client comes by as it reads on concerns it: none that is older than its wish."""
+        """Whether a gap notice that the client comes by as it reads on concerns it: no older than its wish."""
         names = (name for name, since_at in self._since_at.items() if since_at <= notice.after_at)
         return concerns(notice.topic, map(self._hub.router.select, names))
 
