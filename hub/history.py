@@ -42,7 +42,7 @@ class History:
         self.delivered_at = 0  # up to which live clients were given the rows: none above may be let go
         self.time_ms = 0  # newest exchange time of the source's rows
         self.late_at = 0
-        """Arrival number of the newest row that is, or must be taken to be, older than a row of its topic before it."""
+        """Arrival number of the newest row that is older than one of its topic before it."""
         self.channels: dict[str, dict[str, Topic]] = {name: {} for name in CHANNELS}
         self.evicted_rows = 0
         self.past: Past | None = None
@@ -79,7 +79,7 @@ class History:
 
     # Writing
 
-    def restore(self, past: Past, topics: Iterable[RestoredTopic]) -> None:
+    def restore(self, past: Past, topics: Iterable[RestoredTopic], late_at: int) -> None:
         """Go on where a past ends, before anything else is done. None of it is in memory."""
         for was in topics:
             topic = self.topic(was.channel, was.code)
@@ -87,7 +87,8 @@ class History:
             if was.channel != STATUS:
                 self.time_ms = max(self.time_ms, was.newest_time_ms)
         self.past = past
-        self.at = self.delivered_at = self.late_at = self._restored_at = self._notices_from = past.at
+        self.late_at = late_at
+        self.at = self.delivered_at = self._restored_at = self._notices_from = past.at
         self._segments = deque([Segment(first_at=self.at + 1)])
         self._notices = list(past.gaps_between(self.at, self.at + 1))
 

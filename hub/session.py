@@ -104,7 +104,7 @@ class Session:
                 server=server,
                 session=self.name,
                 epoch=hub.epoch,
-                at=hub.history.at,
+                at=hub.history.delivered_at,
                 source={"name": hub.source.name, "simulated": hub.source.simulated},
                 schemas={name: CHANNELS[name].names for name in CHANNELS if name in hub.channels},
                 limits={
@@ -322,6 +322,7 @@ class Session:
 
     def _list_topics(self, request: Topics) -> None:
         topics = self._matching(self._select([request.pattern]))
+        self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))
 

@@ -67,8 +67,8 @@ class FeedSource:
         batch: the newest batch of that run in the history.
         newest: the newest exchange time of the history (epoch ms) and when that row was received (epoch µs); None
             while there is no row.
-        on_hello: called before a feeder is let in; False when it can't go on in this history. The feeder is then
-            closed with 1012, and whoever said so begins another history.
+        on_hello: called before a feeder is let in, with those of its channels that are known here; False when it
+            can't go on in this history. It is then closed with 1012, and whoever said so begins another history.
         monotonic_s: seconds that only ever grow.
         wall_ms: the wall clock in epoch milliseconds, which holds while no feeder tells another.
     """
@@ -158,6 +158,7 @@ class FeedSource:
         channels = FEEDABLE.intersection(hello.channels)
         if not channels:
             raise FeedViolation(f"hello: none of its channels is known here ({', '.join(hello.channels)})")
+        hello = msgspec.structs.replace(hello, channels=sorted(channels))
         if not self._on_hello(hello):
             raise FeedRefused(CLOSE_RESTART, "restart", "another history begins with this feeder")
         before, self._link = self._link, link
