@@ -8,7 +8,7 @@ as long as a cursor still stands in it: so the reader can say exactly what it lo
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 from weakref import WeakSet
@@ -180,7 +180,7 @@ class History:
             if segment is not None:
                 return segment
             if cursor.at + 1 == at:  # nobody told the cursor yet
-                self._lose_past()
+                self._lose_past(self._segments[0].first_at - 1)
         return self._segments[self._number(at)]
 
     def notices(self, at: int, up_to: int) -> Sequence[GapNotice]:
@@ -275,7 +275,16 @@ class History:
 
     def leave_past(self, at: int) -> None:
         """The rows up to ``at`` are about to leave the past: whoever still stands before them loses what is in them."""
-        self._lose(lambda past, topics, up_to: past.first_after_many(topics, up_to), at)
+        at = min(at, self._segments[0].first_at - 1)
+        behind = [cursor for cursor in self._cursors if cursor.at < at and not cursor.in_memory]
+        if not behind or self.past is None:
+            return
+        topics = list(self.topics)
+        nexts = self.past.first_after_many(topics, at)
+        for cursor in behind:
+            firsts = self.past.first_after_many(topics, cursor.at)
+            up_to = cursor.meant_up_to(at)
+            cursor.lose(at, firsts, nexts if up_to == at else self.past.first_after_many(topics, up_to))
 
     # What is let go
 
@@ -297,17 +306,22 @@ class History:
                 self.evicted_rows += count
                 topic.drop(count)
         self._bytes -= segment.bytes
-        past = self.past
-        if past is not None and past.first_at <= segment.first_at and last_at <= past.at:
-            segment.forget()
-        else:
+        if self.past is not None and last_at > self.past.at:
+            self._lose_past(segment.first_at - 1)
+        if self.past is None:
             segment.rows = [None] * len(segment.rows)
-            if past is not None and last_at > past.at:
-                self._lose_past()
-        first_at = self._segments[0].first_at
-        if self._notices and self._notices[0].after_at < first_at - 1:
-            self._notices = [notice for notice in self._notices if notice.after_at >= first_at - 1]
-            self._notices_from = first_at - 1
+            for cursor in self._cursors:
+                cursor.stand_in(segment)
+        else:
+            if self.past.first_at > segment.first_at:
+                self._leave(segment, min(last_at, self.past.first_at - 1))
+            segment.forget()
+        kept_from = self._segments[0].first_at - 1
+        if self._notices and self._notices[0].after_at < kept_from:
+            # Who stands in a segment that left memory reads on there, and nowhere else are these notices then.
+            kept_from = min([kept_from, *(cursor.at for cursor in self._cursors if cursor.in_memory)])
+            self._notices = [notice for notice in self._notices if notice.after_at >= kept_from]
+            self._notices_from = max(self._notices_from, kept_from)
 
     def _shorten(self, topic: Topic) -> None:
         """Let the oldest rows of a topic that has more than its share go, a few at a time to make it cheap."""
@@ -323,24 +337,22 @@ class History:
         self.evicted_rows += len(ats)
         topic.drop(len(ats))
 
-    def _lose_past(self) -> None:
-        """Rows are gone between the past and what is in memory: nothing before them can be served any more."""
-        firsts = {topic: topic.seq + 1 for topic in self.topics}
-        for segment in reversed(self._segments):
-            firsts.update(zip(reversed(segment.topics), reversed(segment.seqs), strict=True))
-        self._lose(lambda *_: firsts, self._segments[0].first_at - 1)
-        self.past = None
+    def _leave(self, segment: Segment, at: int) -> None:
+        """Rows of a segment up to ``at`` are in memory only, which lets them go: who stands before them loses them."""
+        for cursor in self._cursors:
+            if cursor.at < at:
+                part = slice(cursor.at + 1 - segment.first_at, cursor.meant_up_to(at) + 1 - segment.first_at)
+                firsts: dict[Topic, int] = {}
+                nexts: dict[Topic, int] = {}
+                for topic, seq in zip(segment.topics[part], segment.seqs[part], strict=True):
+                    firsts.setdefault(topic, seq)
+                    nexts[topic] = seq + 1
+                cursor.lose(at, firsts, nexts)
 
-    def _lose(self, nexts_after: Callable[[Past, list[Topic], int], Mapping[Topic, int]], at: int) -> None:
-        at = min(at, self._segments[0].first_at - 1)
-        behind = [cursor for cursor in self._cursors if cursor.at < at and not cursor.in_memory]
-        if not behind or self.past is None:
-            return
-        topics = list(self.topics)
-        nexts = nexts_after(self.past, topics, at)
-        for cursor in behind:
-            firsts = self.past.first_after_many(topics, cursor.at)
-            cursor.lose(at, {topic: firsts.get(topic, 1) for topic in nexts}, nexts)
+    def _lose_past(self, at: int) -> None:
+        """Rows are gone between the past, which reaches up to ``at``, and what is in memory: nobody can bridge that."""
+        self.leave_past(at)
+        self.past = None
 
     # Where things are
 
@@ -356,6 +368,5 @@ class History:
     def _cursor(self, at: int, told: int = 0) -> Cursor:
         is_in_memory = at + 1 >= self._segments[0].first_at
         cursor = Cursor(self, at, self._segments[self._number(at + 1)] if is_in_memory else None, told)
-        if self.past is not None:
-            self._cursors.add(cursor)
+        self._cursors.add(cursor)
         return cursor

@@ -32,6 +32,7 @@ class Recovery:
         self._epoch = epoch
         self._selectors = selectors
         self._cut = history.at
+        self._left_at_cut = len(history.notices(self._cut, self._cut))  # gap notices there; later ones come live
         self._request_id = request_id
         self._newest: list[Topic] = []
         self._begins: dict[Topic, int] = {}
@@ -107,6 +108,7 @@ class Recovery:
             cursor = history.cursor_before(self._begins)
             if after_at is not None and after_at < cursor.at:
                 cursor = history.cursor_after(after_at)
+            cursor.until = self._cut
             # Most often all of a topic is meant, and then there is nothing to hold against each row.
             begins = {topic: seq for topic, seq in self._begins.items() if seq > 1}
             topics = set(self._begins)
@@ -117,6 +119,10 @@ class Recovery:
         """Whether a gap notice that was come by on the way lies within what is meant."""
         if self._after_at is not None and notice.after_at < self._after_at:
             return False
+        if notice.after_at == self._cut:
+            self._left_at_cut -= 1
+            if self._left_at_cut < 0:
+                return False
         is_before = notice.to_ms is not None and notice.to_ms < self._since_ms
         return not is_before and concerns(notice.topic, self._selectors)
 

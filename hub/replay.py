@@ -157,6 +157,7 @@ def plan_replay(
     elif isinstance(end, int):
         up_to = history.passed(begins, end)
     cursor = history.cursor_before(begins)
+    cursor.until = up_to
     from_ms, to_ms = (begin if isinstance(begin, int) else None), (end if isinstance(end, int) else None)
     wanted = Range(begins, from_ms, to_ms, up_to, selectors)
     return ReplayJob(epoch, cursor, wanted, lost, request.speed, request.id)

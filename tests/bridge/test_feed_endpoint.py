@@ -503,6 +503,16 @@ async def test_the_clock_is_the_feeder_s_and_runs_on_at_its_pace() -> None:
         assert fed.source.now_ms() == TEN_MS + 7
 
 
+async def test_a_simulated_market_that_tells_no_clock_is_where_its_newest_row_is() -> None:
+    async with fed_hub() as fed, plain_feeder(fed.url) as feeder:
+        fed.source._wall_ms = lambda: 5
+        await feeder.hello(simulated=True)
+        assert fed.source.now_ms() == 5
+        await feeder.batch(1)
+        await feeder.acknowledged(1)
+        assert fed.source.now_ms() == max(row[1] for row in fed.sink.batches[0].rows) != 5
+
+
 async def test_a_feeder_waits_at_the_door_until_the_hub_takes_batches() -> None:
     async with fed_hub(starts=False) as fed, plain_feeder(fed.url) as feeder:
         waiting = asyncio.create_task(feeder.hello())

@@ -65,6 +65,12 @@ def take(message: Any, story: Story) -> None:
         story.gaps.append(message)
 
 
+def check_one_outage(story: Story) -> None:
+    """All was missing once. A machine that stalls may make single markets look mute besides, at 20 times the pace."""
+    assert {gap["cause"] for gap in story.gaps} == {"upstream"}
+    assert [gap["topic"] for gap in story.gaps].count("tick:*") == 1
+
+
 @contextmanager
 def killable_hub(tmp_path: Path, *options: str) -> Iterator[HubProcess]:
     """A hub that is killed at the end of the block, instead of being stopped."""
@@ -139,10 +145,10 @@ async def test_a_killed_feeder_is_an_upstream_gap_and_the_market_goes_on_in_the_
                 await feeder.ended()
         await early.request("pong", "ping", id=1)
     async with plain_client(hub.ws_url) as client:
-        await listen(client, story, round(hub.figure("argus_rows_in_total")) - 10)
+        topics = (await client.request("topics", "topics", id=1, pattern="tick:*"))["topics"]
+        await listen(client, story, sum(topic["seq"] for topic in topics))
     story.check_numbers()
-    assert {gap["cause"] for gap in story.gaps} == {"upstream"}
-    assert [gap["topic"] for gap in story.gaps] == ["tick:*"]
+    check_one_outage(story)
     newest: dict[str, int] = {}
     for row in story.rows:
         assert row[2] >= newest.get(row[0], 0), "the market went back"
@@ -198,7 +204,7 @@ async def test_an_isolated_source_feeds_its_hub_and_is_started_again_when_it_die
         assert client.welcome["source"] == {"name": "simulator", "simulated": True}
         await listen(client, story, 2000)
     story.check_numbers()
-    assert [gap["cause"] for gap in story.gaps] == ["upstream"]
+    check_one_outage(story)
 
 
 @ON_LINUX
