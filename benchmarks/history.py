@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -72,7 +72,7 @@ def _one_replay(hub: HubProcess) -> dict[str, float]:
 def journal(folder: Path) -> None:
     """Two hubs, one with a journal and one without, fed the same batches in turns."""
     _print(f"journal: {PAIRS} pairs of runs of {BATCHES_A_RUN} batches of {TOPICS:,} rows, one every {PACE_S:g} s")
-    _print("clients    CPU ms a batch: without      with      more     publish to sockets ms: without   with    more")
+    _print("clients  CPU ms a batch: without   with    more  publish to sockets ms: without   with    more  append ms")
     for count in CLIENTS:
         with ExitStack() as stack:
             sides = [
@@ -87,11 +87,23 @@ def journal(folder: Path) -> None:
                 costs = {side: side.run() for side in order}
                 pairs.append([costs[side] for side in sides])
         without, with_it = ([pair[n] for pair in pairs] for n in (0, 1))
-        cpu = [median(cost[0] for cost in costs) for costs in (without, with_it)]
-        late = [median(cost[1] for cost in costs) for costs in (without, with_it)]
-        more = median(a[0] / b[0] - 1 for b, a in pairs)
-        later_ms = late[1] - late[0]
-        _print(f"{count:7} {cpu[0]:25.1f} {cpu[1]:9.1f} {more:+9.1%} {late[0]:33.2f} {late[1]:6.2f} {later_ms:+7.2f}")
+        cpu = [median(cost.cpu_ms for cost in costs) for costs in (without, with_it)]
+        late = [median(cost.burst_ms for cost in costs) for costs in (without, with_it)]
+        more = median(after.cpu_ms / before.cpu_ms - 1 for before, after in pairs)
+        later_ms = median(after.burst_ms - before.burst_ms for before, after in pairs)
+        append_ms = median(cost.append_ms for cost in with_it)
+        _print(
+            f"{count:7} {cpu[0]:23.1f} {cpu[1]:6.1f} {more:+7.1%} {late[0]:30.2f} {late[1]:6.2f} {later_ms:+7.2f}"
+            f" {append_ms:10.2f}"
+        )
+
+
+class _Cost(NamedTuple):
+    """What a batch cost a hub, in ms: CPU, time from publish to the sockets, and of that writing the journal."""
+
+    cpu_ms: float
+    burst_ms: float
+    append_ms: float
 
 
 class _Side:
@@ -101,21 +113,18 @@ class _Side:
         self._hub = hub
         self._feeder = feeder
 
-    def run(self) -> tuple[float, float]:
-        """Feed a few batches; CPU and mean time to the sockets of each, in milliseconds."""
+    def run(self) -> _Cost:
+        """Feed a few batches; what each of them cost on average."""
         data = [encoded(self._feeder.batch + number) for number in range(1, BATCHES_A_RUN + 1)]
-        cpu_s, bursts = self._hub.cpu_s, self._bursts()
+        cpu_s, before = self._hub.cpu_s, self._hub.figures()
         for batch in data:
             self._feeder.send(batch)
             time.sleep(PACE_S)
         self._feeder.settle()
-        spent_s, (count, total_s) = self._hub.cpu_s - cpu_s, self._bursts()
-        return 1000 * spent_s / BATCHES_A_RUN, 1000 * (total_s - bursts[1]) / (count - bursts[0])
-
-    def _bursts(self) -> tuple[float, float]:
-        figures = self._hub.figures()
-        name = "argus_publish_to_socket_seconds"
-        return figures[f"{name}_count"], figures[f"{name}_sum"]
+        cpu_s, after = self._hub.cpu_s - cpu_s, self._hub.figures()
+        names = ("argus_publish_to_socket_seconds_sum", "argus_journal_append_seconds_sum")
+        burst_s, append_s = (after[name] - before[name] for name in names)
+        return _Cost(*(1000 * seconds / BATCHES_A_RUN for seconds in (cpu_s, burst_s, append_s)))
 
 
 @contextmanager
@@ -198,6 +207,7 @@ def main() -> None:
     for name in asked.what or list(WHAT):
         shutil.rmtree(asked.folder, ignore_errors=True)
         asked.folder.mkdir(parents=True)
+        _print(f"load of the machine before: {os.getloadavg()[0]:.1f} of {os.cpu_count()} processors")
         WHAT[name](asked.folder)
     shutil.rmtree(asked.folder, ignore_errors=True)
 

@@ -43,9 +43,9 @@ class HubProcess:
 
 @contextmanager
 def running_hub(*options: str) -> Iterator[HubProcess]:
-    """A hub for the length of a block. What it logs goes to this program's standard error from warnings on."""
+    """A hub for the length of a block. What it logs goes to this program's standard error, errors only."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARGUS_")}
-    command = [sys.executable, "run_hub.py", "--port", "0", "--source", "feed", "--log-level", "warning", *options]
+    command = [sys.executable, "run_hub.py", "--port", "0", "--source", "feed", "--log-level", "error", *options]
     process = subprocess.Popen(  # noqa: S603 - the hub
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
     )

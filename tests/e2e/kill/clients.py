@@ -12,9 +12,9 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from argus_client import ConnectError, Gap, Heartbeat, Reconnected, connect
+from argus_client import ConnectError, ConnectionLost, Gap, Heartbeat, Hub, Reconnected, Subscription, connect
 from tests.e2e.kill.diary import Diary
 
 PATTERNS: Final = (
@@ -56,31 +56,15 @@ class Writer:
 
     async def write(self) -> Diary:
         """Take everything from the first row on, whatever happens to the hub, until all of it is here."""
-        diary = self._diary
         while True:
             try:
-                hub = await connect(
-                    self._url,
-                    encoding="json" if diary.encoding == "json" else "msgpack",
-                    on_heartbeat=self._beat,
-                    on_disconnect=self._lost,
-                    on_reconnect=self._back,
-                )
+                hub, items = await self._begin()
                 break
-            except ConnectError:  # no hub at this moment, as for anybody who comes in the wrong one
+            except (ConnectError, ConnectionLost):  # no hub now, or not for long enough, as for anybody who comes then
                 await asyncio.sleep(TRY_AGAIN_S)
-        async with hub, hub.subscribe(*diary.topics, since={"time": 0}, inline_gaps=True) as items:
-            self.joined.set()
-
-            async def take() -> None:
-                async for item in items:
-                    if isinstance(item, Gap):
-                        seqs, times = (item.from_seq, item.to_seq), (item.from_time, item.to_time)
-                        diary.take_gap(item.topic, item.cause, *seqs, *times)
-                    else:
-                        diary.take_row(item, time.time())
-
-            taking = asyncio.create_task(take())
+        self.joined.set()
+        async with hub:
+            taking = asyncio.create_task(self._take(items))
             await self._has_all.wait()
             while items.queued and not taking.done():  # noqa: ASYNC110 - what has come is being taken
                 await asyncio.sleep(LOOK_S)
@@ -88,7 +72,31 @@ class Writer:
                 taking.result()
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
-        return diary
+        return self._diary
+
+    async def _begin(self) -> tuple[Hub, Subscription[Any]]:
+        """Connect and subscribe. Only from then on does the client itself see to it that there is a connection."""
+        hub = await connect(
+            self._url,
+            encoding="json" if self._diary.encoding == "json" else "msgpack",
+            on_heartbeat=self._beat,
+            on_disconnect=self._lost,
+            on_reconnect=self._back,
+        )
+        try:
+            return hub, await hub.subscribe(*self._diary.topics, since={"time": 0}, inline_gaps=True)
+        except ConnectionLost:
+            await hub.close()
+            raise
+
+    async def _take(self, items: Subscription[Any]) -> None:
+        diary = self._diary
+        async for item in items:
+            if isinstance(item, Gap):
+                seqs, times = (item.from_seq, item.to_seq), (item.from_time, item.to_time)
+                diary.take_gap(item.topic, item.cause, *seqs, *times)
+            else:
+                diary.take_row(item, time.time())
 
     def _beat(self, heartbeat: Heartbeat) -> None:
         if self._finish.done() and heartbeat.at >= self._finish.result():

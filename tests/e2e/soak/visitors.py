@@ -108,7 +108,19 @@ async def mute(visit: Visit, chance: random.Random) -> None:
                     promise.take(await client.receive())
         visit.counts += promise.counts
         visit.counts["visits"] += 1
-        visit.counts["closed by the hub"] += client.socket.close_code == 4408
+
+
+async def mute_for_ever(visit: Visit, chance: random.Random) -> None:
+    """Ask for everything and read nothing, until ``leave`` is set; then what is still there, to the hub's close."""
+    promise = Promise()
+    async with small_client(visit, chance) as client:
+        await _ask(client, promise, op="subscribe", id=0, topics=["tick:*"], since={"time": 0})
+        await visit.leave.wait()
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                promise.take(await client.receive())
+    visit.counts += promise.counts
+    visit.counts["visits"] += 1
 
 
 async def stranger(visit: Visit, chance: random.Random) -> None:

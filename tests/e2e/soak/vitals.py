@@ -41,6 +41,12 @@ class Patient:
         page = await asyncio.to_thread(self._metrics)
         return {name: float(value) for name, value in re.findall(r"^([^#\s]+) (\S+)$", page, re.MULTILINE)}
 
+    async def until_above(self, name: str, value: float) -> None:
+        """Wait until a figure is above a value."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.figures())[name] <= value:  # noqa: ASYNC110 - another process counts it
+                await asyncio.sleep(LOOK_S)
+
     async def at_rest(self) -> Vitals:
         """Look when nobody is left and two looks in a row found the same, or at last when that does not come about.
 
