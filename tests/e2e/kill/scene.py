@@ -73,8 +73,10 @@ class Scene:
         return outcome
 
     async def _start_hub(self) -> Child:
-        options = ("--port", str(self._port), "--source", "feed", "--data", str(self._folder / "data"))
-        self._hub = await Child.start("run_hub.py", *options, "--heartbeat-s", "1", log_file=self._folder / "hub.log")
+        options = ["--port", str(self._port), "--source", "feed", "--data", str(self._folder / "data")]
+        # Slow clients are not what this is about, and all of these share one process.
+        options += ["--heartbeat-s", "1", "--stall-s", str(PATIENCE_S)]
+        self._hub = await Child.start("run_hub.py", *options, log_file=self._folder / "hub.log")
         return self._hub
 
     async def _listening_hub(self) -> Child:
