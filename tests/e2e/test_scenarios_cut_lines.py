@@ -10,20 +10,13 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
-from tests.e2e.support.plain_client import Encoding, PlainClient, plain_client
+from tests.e2e.support.plain_client import Encoding, plain_client
 from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 MUCH_BYTES: Final = 100_000_000
 WHOLE_DAY: Final = {"time": 0}
 BOTH_ENCODINGS: Final = pytest.mark.parametrize("encoding", ["json", "msgpack"])
-
-
-async def read_until_cut(client: PlainClient, account: Account) -> None:
-    """Take everything that comes through before the line ends."""
-    with pytest.raises(ConnectionClosed):
-        while True:
-            account.take(await client.receive())
 
 
 async def follow_for(line: Line, account: Account, byte_count: int, encoding: Encoding = "json") -> None:
@@ -34,7 +27,7 @@ async def follow_for(line: Line, account: Account, byte_count: int, encoding: En
             await account.subscribe(client)
         except ConnectionClosed:
             return
-        await read_until_cut(client, account)
+        await account.read_to_the_end(client)
 
 
 async def end_whole(fed: FedHub, account: Account, encoding: Encoding = "json") -> None:
@@ -70,7 +63,7 @@ async def test_a_client_cut_in_the_middle_of_a_frame_gets_its_rows_once(tmp_path
                 await account.subscribe(client)
                 line.cut_after(chance.randrange(1, 20_000))
                 feeding = asyncio.create_task(fed.feeder.feed_ticks(CODES, rounds=20))
-                await read_until_cut(client, account)
+                await account.read_to_the_end(client)
                 await feeding
         assert "live" in account.origins
         await end_whole(fed, account, encoding)
@@ -124,7 +117,7 @@ async def test_a_client_cut_between_its_reply_and_its_first_live_row_has_missed_
             await account.read_until(client, lambda: account.at is not None)
             line.cut()
             await fed.feeder.feed_ticks(CODES)
-            await read_until_cut(client, account)
+            await account.read_to_the_end(client)
         await end_whole(fed, account)
         assert account.origins == {"replay"}
 

@@ -1,17 +1,14 @@
 """Hubs that are killed, restarted and drained: the history goes on, and clients have the whole stream, once."""
 
 import asyncio
-import contextlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from websockets.exceptions import ConnectionClosed
-
 from argus_client import Backoff, Gap, connect
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
-from tests.e2e.support.plain_client import PlainClient, plain_client
+from tests.e2e.support.plain_client import plain_client
 from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
@@ -19,13 +16,6 @@ MANY_CODES: Final = [f"{600000 + number}.SH" for number in range(200)]
 WHOLE_DAY: Final = {"time": 0}
 SMALL_MEMORY: Final = ("--ring-rows", "20")
 SOON: Final = Backoff(least_s=0.01, most_s=0.1)
-
-
-async def read_until_closed(client: PlainClient, account: Account) -> None:
-    """Take everything that comes through before the connection ends."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            account.take(await client.receive())
 
 
 async def end_whole(fed: FedHub, account: Account) -> None:
@@ -51,7 +41,7 @@ async def test_a_client_whose_hub_is_killed_while_it_catches_up_from_the_journal
                 await account.subscribe(client)
                 await account.read_until(client, lambda: len(account.events) > before + 1_000)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             assert len(account.events) < fed.given.row_count, "it had everything before the hub was killed"
             await fed.start()
             await fed.feeder.feed_ticks(CODES)
@@ -92,34 +82,21 @@ async def test_rows_that_every_client_has_seen_are_there_after_the_hub_was_kille
                 seen = fed.given.row_count - 250
                 await account.read_until(client, lambda seen=seen: len(account.rows) > seen)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             await fed.start_hub()
             async with fed.client() as client:
                 listed = (await client.request("topics", "topics", id=1, pattern="tick:*"))["topics"]
                 kept = {one["topic"].removeprefix("tick:"): one["seq"] for one in listed}
             assert all(kept[code] >= seq for code, seq in account.newest.items())
             await fed.enter_feeder()
-            await feed_again(fed, first_of_run=1)
+            await fed.feeder.send_again()
         await end_whole(fed, account)
-
-
-async def feed_again(fed: FedHub, first_of_run: int) -> None:
-    """Send again what the hub does not have, as a feeder does that kept it: batches of ten rows each."""
-    stored = fed.feeder.welcome["batch"]
-    rows = fed.given.rows
-    assert first_of_run <= stored + 1 <= len(rows) // 10 + 1
-    for start in range(stored * 10, len(rows), 10):
-        batch = [(row[0], row[2], *row[4:]) for row in rows[start : start + 10]]
-        await fed.feeder.put(batch, rows[start][3], counted=False)
-    if len(rows) > stored * 10:
-        await fed.feeder.acknowledged()
 
 
 async def test_a_hub_that_restarts_while_its_feeder_holds_batches_loses_none_and_doubles_none(tmp_path: Path) -> None:
     """The feeder knows of nothing but acknowledgements: what it did not hear of, it sends again."""
     async with fed_hub(tmp_path) as fed:
         account = Account(fed.given, since=WHOLE_DAY)
-        resent = 0
         for number in range(5):
             async with fed.client(account) as client:
                 for batch in range(20):
@@ -127,19 +104,10 @@ async def test_a_hub_that_restarts_while_its_feeder_holds_batches_loses_none_and
                 if number % 2:  # some have come as far as the hub, and are not acknowledged yet
                     await account.read_until(client, lambda: len(account.rows) > fed.given.row_count - 200)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             await fed.start()
-            # It goes back further than it must: what the hub has already is dropped.
-            back = min(5, fed.feeder.number)
-            fed.feeder.number -= back
-            rows = fed.given.rows[fed.feeder.number * 10 :]
-            for start in range(0, len(rows), 10):
-                batch_rows = [(row[0], row[2], *row[4:]) for row in rows[start : start + 10]]
-                await fed.feeder.put(batch_rows, rows[start][3], counted=False)
-                resent += 1
-            await fed.feeder.acknowledged()
+            await fed.feeder.send_again(back=5)  # further than it must: what the hub has already is dropped
         await end_whole(fed, account)
-    assert resent
     assert account.gaps == []
 
 
