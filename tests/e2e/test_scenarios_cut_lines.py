@@ -11,7 +11,6 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
 from tests.e2e.support.plain_client import Encoding, plain_client
-from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 MUCH_BYTES: Final = 100_000_000
@@ -43,7 +42,6 @@ async def test_a_client_cut_during_replay_resumes_without_a_hole(tmp_path: Path,
         await fed.feeder.feed_ticks(CODES)
         async with fed.client(account, encoding) as client:
             await account.read_all(client)
-            await account.read_until(client, lambda: account.at)
         for _ in range(5):
             await fed.feeder.feed_ticks(CODES, rounds=150)
             before = len(account.events)
@@ -114,7 +112,7 @@ async def test_a_client_cut_between_its_reply_and_its_first_live_row_has_missed_
         account = Account(fed.given, since="none")
         async with plain_client(line.url) as client:
             await account.subscribe(client)
-            await account.read_until(client, lambda: account.at is not None)
+            await account.read_all(client)
             line.cut()
             await fed.feeder.feed_ticks(CODES)
             await account.read_to_the_end(client)
@@ -130,7 +128,7 @@ async def test_a_half_open_client_is_given_up_and_resumes_on_another_line(tmp_pa
         async with fed.client(others) as healthy, plain_client(line.url) as client:
             await account.subscribe(client)
             await fed.feeder.feed_ticks(CODES)
-            await account.read_until(client, account.is_whole)
+            await account.read_all(client)
             line.flowing.clear()
             while fed.hub.figure("argus_clients") > 1:
                 await fed.feeder.feed_ticks(CODES)

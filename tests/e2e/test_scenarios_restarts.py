@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from argus_client import Backoff, Gap, connect
+from argus_client.ledger import FromTime
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
 from tests.e2e.support.plain_client import plain_client
@@ -13,7 +14,7 @@ from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 MANY_CODES: Final = [f"{600000 + number}.SH" for number in range(200)]
-WHOLE_DAY: Final = {"time": 0}
+WHOLE_DAY: Final = FromTime(time=0)
 SMALL_MEMORY: Final = ("--ring-rows", "20")
 SOON: Final = Backoff(least_s=0.01, most_s=0.1)
 
@@ -34,12 +35,12 @@ async def test_a_client_whose_hub_is_killed_while_it_catches_up_from_the_journal
         await fed.feeder.feed_ticks(MANY_CODES, rounds=100)
         epoch = account.epoch
         for _ in range(2):
-            before = len(account.events)
+            before = len(account.rows)
             line.lead_to(fed.hub)
             line.bytes_per_s = 10_000_000
             async with plain_client(line.url) as client:
                 await account.subscribe(client)
-                await account.read_until(client, lambda: len(account.events) > before + 1_000)
+                await account.read_rows(client, before + 1_000)
                 await fed.kill()
                 await account.read_to_the_end(client)
             assert len(account.events) < fed.given.row_count, "it had everything before the hub was killed"
@@ -79,8 +80,7 @@ async def test_rows_that_every_client_has_seen_are_there_after_the_hub_was_kille
                 for batch in range(50):
                     rows = [tick(code, TEN_MS + (number * 50 + batch) * 3_000, batch) for code in CODES]
                     await fed.feeder.put(rows)
-                seen = fed.given.row_count - 250
-                await account.read_until(client, lambda seen=seen: len(account.rows) > seen)
+                await account.read_rows(client, fed.given.row_count - 250)
                 await fed.kill()
                 await account.read_to_the_end(client)
             await fed.start_hub()
@@ -102,7 +102,7 @@ async def test_a_hub_that_restarts_while_its_feeder_holds_batches_loses_none_and
                 for batch in range(20):
                     await fed.feeder.put(tick(code, TEN_MS + (number * 20 + batch) * 3_000, batch) for code in CODES)
                 if number % 2:  # some have come as far as the hub, and are not acknowledged yet
-                    await account.read_until(client, lambda: len(account.rows) > fed.given.row_count - 200)
+                    await account.read_rows(client, fed.given.row_count - 200)
                 await fed.kill()
                 await account.read_to_the_end(client)
             await fed.start()
@@ -119,7 +119,7 @@ async def test_clients_of_a_draining_hub_are_told_closed_one_after_the_other_and
         clients = [await stack.enter_async_context(fed.client(account)) for account in accounts]
         await fed.feeder.feed_ticks(CODES, rounds=3)
         for account, client in zip(accounts, clients, strict=True):
-            await account.read_until(client, lambda: account.at is not None and account.is_whole())
+            await account.read_all(client)
         fed.hub.signal()
         announced = [await client.control("draining") for client in clients]
         codes = [await client.closed() for client in clients]
@@ -186,7 +186,7 @@ async def test_what_the_journal_let_go_is_told_with_exact_numbers_and_the_rest_i
                 reply = await one.subscribe(client)
                 await one.read_all(client)
             assert not reply["recovered"]
-            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), "more was lost than said"
+            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), "more was lost"
             assert reply["replayed"] == len(one.rows) - before > 10_000
     assert sum(file.stat().st_size for file in (tmp_path / "data" / "journal").iterdir()) <= 1.1 * 2**24
     # 000001.SZ is held no more either, but whoever has all of it has lost nothing.

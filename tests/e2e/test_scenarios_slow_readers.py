@@ -1,11 +1,11 @@
-"""Clients that read slowly or not at all: they cost the hub little and the others nothing, and lose nothing themselves."""
+"""Clients that read slowly or not at all cost the hub little and the others nothing, and lose nothing themselves."""
 
 from pathlib import Path
 from typing import Final
 
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import Line, fed_hub
-from tests.e2e.support.plain_client import Data, Message, PlainClient, Row, plain_client
+from tests.e2e.support.plain_client import Data, Message, Row, plain_client
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(200)]
 WHOLE_DAY: Final = {"time": 0}
@@ -25,9 +25,9 @@ async def test_a_throttled_client_that_reads_a_whole_day_from_the_journal_costs_
         async with fed.client(trader) as trading, plain_client(line.url) as reading:
             await reader.subscribe(reading)
             for so_many in range(5_000, day_rows - 5_000, 5_000):
-                await reader.read_until(reading, lambda so_many=so_many: len(reader.rows) >= so_many)
+                await reader.read_rows(reading, so_many)
                 await fed.feeder.feed_ticks(CODES)
-                await trader.read_until(trading, trader.is_whole)
+                await trader.read_all(trading)
                 assert len(reader.rows) < day_rows, "the trader waited until the reader had its history"
                 assert fed.hub.figure("argus_pending_bytes") < DAY_BYTES / 10
             await reader.read_all(reading)
@@ -45,11 +45,11 @@ async def test_a_client_that_does_not_read_is_warned_closed_with_4408_and_resume
         await fed.feeder.feed_ticks(CODES)
         async with plain_client(line.url) as client, fed.client(others) as healthy:
             await account.subscribe(client)
-            await account.read_until(client, lambda: account.at is not None and account.is_whole())
+            await account.read_all(client)
             line.flowing.clear()
             while not fed.hub.figure("argus_clients_closed_slow_total"):
                 await fed.feeder.feed_ticks(CODES)
-                await others.read_until(healthy, others.is_whole)
+                await others.read_all(healthy)
             line.flowing.set()
             code = await account.read_to_the_end(client)
             await others.read_all(healthy)

@@ -1,18 +1,19 @@
-"""What goes wrong between the exchange and the hub: every client is told at its place, now and whenever it asks again."""
+"""What goes wrong between the exchange and the hub is told to every client at its place, now and whenever it asks."""
 
 from pathlib import Path
 from typing import Any, Final
 
 from argus_client import Gap, connect
+from argus_client.ledger import FromTime
 from tests.e2e.support.account import Account
-from tests.e2e.support.fed_hub import FedHub, fed_hub
 from tests.e2e.support.fault_proxy import FaultProxy
+from tests.e2e.support.fed_hub import FedHub, fed_hub
 from tests.e2e.support.plain_client import Control, Data
 from tests.e2e.support.scripted_feeder import TEN_MS, Event, Missing, scripted_feeder, tick
 
 CODE: Final = "600000.SH"
 OTHER: Final = "000001.SZ"
-WHOLE_DAY: Final = {"time": 0}
+WHOLE_DAY: Final = FromTime(time=0)
 
 
 class Everybody:

@@ -4,7 +4,6 @@ It is the one promise, as a client without any SDK can check it: rows and gaps t
 nothing twice. A client of this kind resumes as the protocol's page says, by what it remembers.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -75,14 +74,15 @@ class Account:
             return None
         return {"epoch": self.epoch, "at": self.at, "seq": {f"tick:{code}": seq for code, seq in self.newest.items()}}
 
-    async def read_until(self, client: PlainClient, enough: Callable[[], object]) -> None:
-        """Receive until something is so."""
-        while not enough():
+    async def read_rows(self, client: PlainClient, count: int) -> None:
+        """Receive until it has so many rows, or more."""
+        while self._row_count < count:
             self.take(await client.receive())
 
     async def read_all(self, client: PlainClient) -> None:
         """Receive until it has everything that was given so far, and whatever else was sent to it up to then."""
-        await self.read_until(client, self.is_whole)
+        while not self.is_whole():
+            self.take(await client.receive())
         at = self._cut + self.given.row_count - self._given_at_cut
         message: Message = {}
         while isinstance(message, Data) or message.get("type") != "heartbeat" or message["at"] < at:

@@ -1,4 +1,4 @@
-"""A feeder that does nothing by itself: ``/feed`` by the words of the protocol, with ``websockets`` and ``msgpack`` only.
+"""A feeder that does nothing by itself: ``/feed`` by the words of the protocol, with ``websockets`` and ``msgpack``.
 
 What it feeds is written down in `Given`, the whole stream as every client must receive it. So a test knows every row.
 """
