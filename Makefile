@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit
+.PHONY: help setup run test lint typecheck unit soak kill bench
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -11,6 +11,9 @@ help:
 	@echo 'make lint       ruff: rules and format'
 	@echo 'make typecheck  mypy --strict'
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
+	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
+	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
+	@echo 'make bench      figures of history; some: make bench ARGS="replay"; a whole day takes 7 GB'
 
 setup:
 	@sh setup.sh
@@ -30,3 +33,14 @@ typecheck: setup
 unit:
 	@sh setup.sh --browser
 	$(PY) -m pytest --cov=hub $(ARGS)
+
+SOAK_S ?= 600
+
+soak: setup
+	SOAK_S=$(SOAK_S) $(PY) -m pytest tests/e2e/test_soak.py
+
+kill: setup
+	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill.py
+
+bench: setup
+	$(PY) benchmarks/history.py $(ARGS)

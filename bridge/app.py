@@ -8,8 +8,10 @@ import gc
 import logging
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from bridge.delivered import DeliveredRows
 from bridge.feed.acceptance import Acceptance
@@ -66,7 +68,9 @@ class App:
         self._metrics = metrics
         self._ended = asyncio.Event()
         self._child_token = secrets.token_hex(32) if settings.isolate_source else ""
-        self._acceptance = Acceptance(settings.data if source is None and settings.journal else None, opened.run)
+        # Without a journal of its own the hub remembers nothing: the folder may be another hub's.
+        folder = settings.data if source is None and opened.journal is not None else None
+        self._acceptance = Acceptance(folder, opened.epoch, opened.run)
         self._source = source if source is not None else self._make_feed()
         self._calendar = Calendar(self._source.trading_days)
         self._hub = Hub(
@@ -140,6 +144,7 @@ class App:
         host, port = address
         shown = f"[{host}]" if ":" in host else host
         print(f"Argus Hub is listening on http://{shown}:{port}/ (ws://{shown}:{port}/ws)", flush=True)  # noqa: T201
+        gc.collect()  # a hub that has ended before this one must not stay
         gc.freeze()  # what the start built stays: the collector need not look at it again
         works = (self._run_source(), self._look(), self._probe_lag())
         tasks = [asyncio.create_task(work) for work in works]
@@ -152,9 +157,9 @@ class App:
                 ending.result()
         finally:
             _logger.info("stopping: %d clients to drain", self._server.clients)
-            for task in (*tasks, *endings):
-                task.cancel()
-            await asyncio.gather(*tasks, *endings, return_exceptions=True)
+            await _end(endings)  # a child of ours is heard out before nobody takes what it brings
+            await _end(tasks)
+            gc.unfreeze()
 
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
@@ -205,7 +210,7 @@ class App:
             newest=self._opened.newest, on_hello=self._admit, run=self._opened.run, batch=self._opened.batch
         )
         known = self._acceptance.known
-        if known is not None and self._opened.goes_on:
+        if known is not None:
             feed.name, feed.simulated = known.source, known.simulated
         return feed
 
@@ -223,6 +228,12 @@ class App:
         self._hub.source = SourceInfo(hello.source, hello.simulated)
         self._hub.channels = frozenset(hello.channels) | {STATUS}
         return True
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_refused(reason: str) -> None:

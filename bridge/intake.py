@@ -84,8 +84,9 @@ class Intake:
             if batch.number:
                 self._publisher.publish(batch)
             return
-        silences = self._silence.end(batch.channel, before, batch.rows) if may_jump else []
-        notices = self._outage.end(batch.channel, batch.rows) or silences
+        notices = self._outage.end(batch.channel, batch.rows)
+        if may_jump and not notices:
+            notices = self._silence.end(batch.channel, before, batch.rows)
         for _, lost in notices:
             _logger.warning("rows of %s are missing between the times %s and %s", lost.topic, lost.from_ms, lost.to_ms)
         self._publish(batch, [*notices, *notices_of_late(batch.channel, late)])
@@ -130,7 +131,7 @@ class Intake:
         was published comes as a repeat.
         """
         start = 0
-        for place, interruption in notices:
+        for place, interruption in sorted(notices, key=lambda notice: notice.place):
             if place > start:
                 self._publisher.publish(replace(batch, rows=batch.rows[start:place], number=0))
                 start = place
@@ -157,7 +158,8 @@ class Intake:
         return rows, late
 
     def _is_good(self, row: Row, delivered: Delivered, now_ms: int) -> bool:
-        if len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], int):
+        is_row = isinstance(row, tuple | list) and len(row) >= 2
+        if not is_row or not isinstance(row[0], str) or not isinstance(row[1], int):
             return self._refuse("not a row", row)
         code, time_ms = row[0], row[1]
         if time_ms <= 0:

@@ -28,6 +28,8 @@ async def check_port(settings: Settings) -> None:
             with socket.socket(family, kind, protocol) as probe:
                 if sys.platform != "win32":  # where it would let two listen on one port
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:  # as the event loop listens: version 4 is another address
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
                 probe.listen()
     except OSError as error:

@@ -34,11 +34,25 @@ class Cursor:
         told: how many of the gap notices right after ``at`` are behind it.
     """
 
-    __slots__ = ("__weakref__", "_before", "_dropped", "_due", "_history", "_segment", "_told", "at", "losses")
+    __slots__ = (
+        "__weakref__",
+        "_before",
+        "_dropped",
+        "_due",
+        "_history",
+        "_passed",
+        "_segment",
+        "_told",
+        "at",
+        "losses",
+        "until",
+    )
 
     def __init__(self, history: "History", at: int, segment: Segment | None, told: int = 0) -> None:
         self.at = at
         """The arrival number up to which everything was read."""
+        self.until: int | None = None
+        """Arrival number of the last row that is meant, where that is known: gap notices after it are not."""
         self.losses: dict[Topic, Loss] = {}
         self._history = history
         self._segment = segment
@@ -46,6 +60,7 @@ class Cursor:
         self._before = at, told  # where the last step began
         self._due: list[Topic] = []
         self._dropped: dict[Topic, Loss] = {}  # of all topics, whoever reads
+        self._passed: list[GapNotice] = []  # those among the rows that were lost
 
     @property
     def in_memory(self) -> bool:
@@ -72,22 +87,22 @@ class Cursor:
     def look(self, up_to: int, topics: Set[Topic], begins: Mapping[Topic, int], most: int) -> tuple[Segment, list[int]]:
         """Go on by one bounded step, as `read` does, and return where the rows of these topics are."""
         segment = self._stand()
+        up_to = min(up_to, segment.end_at - 1)  # also where the rows are then read from a page that reaches further
+        notices = self._notices(up_to)
+        if notices:
+            up_to = notices[0].after_at
         self._before = self.at, self._told
         if self._dropped:
             self._take_dropped(topics, begins)
-        notices = self._notices(min(up_to, segment.end_at))
-        if notices:
-            up_to = min(up_to, notices[0].after_at)
         start, places, stop = self._find(segment, up_to, topics, most)
         past = self._history.past
         if past is not None and None in [segment.rows[i] for i in places]:
             loaded = past.load(self.at + 1)
             if loaded is not None:
                 segment = loaded
-                start, places, stop = self._find(segment, up_to, topics, most)
-                self._segment = None
-            elif self.at + 1 < past.first_at:  # only what comes before it is gone
-                start, places, stop = self._find(segment, min(up_to, past.first_at - 1), topics, most)
+            elif past.first_at > self.at:  # up to there memory has all that there is; from there on, ask again
+                up_to = min(up_to, past.first_at - 1)
+            start, places, stop = self._find(segment, up_to, topics, most)
         if stop > start:
             self._told = 0
             self.at = segment.first_at + stop - 1
@@ -104,7 +119,8 @@ class Cursor:
     def take_notices(self) -> Sequence[GapNotice]:
         """The gap notices that have their place right here: before the next row, after all that was read."""
         notices = self._notices(self.at)
-        self._told += len(notices)
+        self._told += len(notices) - len(self._passed)
+        self._passed.clear()
         return notices
 
     def without_losses(self, segment: Segment, places: list[int]) -> list[int]:
@@ -128,12 +144,13 @@ class Cursor:
         return [self.losses.pop(topic) for topic in topics]
 
     def lose(self, up_to: int, firsts: Mapping[Topic, int], nexts: Mapping[Topic, int]) -> None:
-        """Go on after arrival number ``up_to``: what comes before is gone.
+        """Go on after arrival number ``up_to``: what comes before is gone, but for the gap notices in it.
 
         Args:
             firsts: by topic, the number of the row that would have been next.
-            nexts: that of the first row after ``up_to``.
+            nexts: that of the first row after what is gone.
         """
+        self._passed = [*self._notices(up_to - 1 if self.until is None else min(self.until, up_to - 1))]
         for topic, first in firsts.items():
             if first < nexts[topic]:
                 known = self._dropped.get(topic)
@@ -142,6 +159,11 @@ class Cursor:
         self.at = up_to
         self._told = 0
         self._segment = None
+
+    def stand_in(self, segment: Segment) -> None:
+        """Keep a segment that leaves memory and can't be read back from disk, if this is where the next row was."""
+        if not self.in_memory and segment.first_at <= self.at + 1 < segment.end_at:
+            self._segment = segment
 
     def _stand(self) -> Segment:
         """The segment in which the next row is, or will be."""
@@ -162,7 +184,9 @@ class Cursor:
     def _notices(self, up_to: int) -> Sequence[GapNotice]:
         """The gap notices between here and a row that were not taken yet."""
         notices = self._history.notices(self.at, up_to)
-        return notices[self._told :] if notices and self._told else notices
+        if self._told:
+            notices = notices[self._told :]
+        return [*self._passed, *notices] if self._passed else notices
 
     def _take_dropped(self, topics: Set[Topic], begins: Mapping[Topic, int]) -> None:
         for topic, loss in self._dropped.items():

@@ -8,7 +8,7 @@ as long as a cursor still stands in it: so the reader can say exactly what it lo
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 from weakref import WeakSet
@@ -42,7 +42,7 @@ class History:
         self.delivered_at = 0  # up to which live clients were given the rows: none above may be let go
         self.time_ms = 0  # newest exchange time of the source's rows
         self.late_at = 0
-        """Arrival number of the newest row that is, or must be taken to be, older than a row of its topic before it."""
+        """Arrival number of the newest row that is older than one of its topic before it."""
         self.channels: dict[str, dict[str, Topic]] = {name: {} for name in CHANNELS}
         self.evicted_rows = 0
         self.past: Past | None = None
@@ -79,7 +79,7 @@ class History:
 
     # Writing
 
-    def restore(self, past: Past, topics: Iterable[RestoredTopic]) -> None:
+    def restore(self, past: Past, topics: Iterable[RestoredTopic], late_at: int) -> None:
         """Go on where a past ends, before anything else is done. None of it is in memory."""
         for was in topics:
             topic = self.topic(was.channel, was.code)
@@ -87,7 +87,8 @@ class History:
             if was.channel != STATUS:
                 self.time_ms = max(self.time_ms, was.newest_time_ms)
         self.past = past
-        self.at = self.delivered_at = self.late_at = self._restored_at = self._notices_from = past.at
+        self.late_at = late_at
+        self.at = self.delivered_at = self._restored_at = self._notices_from = past.at
         self._segments = deque([Segment(first_at=self.at + 1)])
         self._notices = list(past.gaps_between(self.at, self.at + 1))
 
@@ -193,6 +194,10 @@ class History:
             found += self._notices[begin:end]
         return found
 
+    def notices_today(self, up_to: int) -> Sequence[GapNotice]:
+        """The gap notices of the newest trading day that is held, up to those right after row ``up_to``."""
+        return self.notices(0 if self.past is None else self.past.day_first_at - 1, up_to)
+
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""
         past = self._past_of(topic)
@@ -274,7 +279,8 @@ class History:
 
     def leave_past(self, at: int) -> None:
         """The rows up to ``at`` are about to leave the past: whoever still stands before them loses what is in them."""
-        self._lose(lambda past, topics, up_to: past.first_after_many(topics, up_to), at)
+        if self.past is not None:
+            self._lose(dict(self.past.first_after_many(list(self.topics), at)), at)
 
     # What is let go
 
@@ -296,17 +302,22 @@ class History:
                 self.evicted_rows += count
                 topic.drop(count)
         self._bytes -= segment.bytes
-        past = self.past
-        if past is not None and past.first_at <= segment.first_at and last_at <= past.at:
-            segment.forget()
-        else:
+        if self.past is not None and last_at > self.past.at:
+            self._lose_past(segment)
+        if self.past is None:
             segment.rows = [None] * len(segment.rows)
-            if past is not None and last_at > past.at:
-                self._lose_past()
-        first_at = self._segments[0].first_at
-        if self._notices and self._notices[0].after_at < first_at - 1:
-            self._notices = [notice for notice in self._notices if notice.after_at >= first_at - 1]
-            self._notices_from = first_at - 1
+            for cursor in self._cursors:
+                cursor.stand_in(segment)
+        else:
+            if self.past.first_at > segment.first_at:
+                self._leave(segment, min(last_at, self.past.first_at - 1))
+            segment.forget()
+        kept_from = self._segments[0].first_at - 1
+        if self._notices and self._notices[0].after_at < kept_from:
+            # Who stands in a segment that left memory reads on there, and nowhere else are these notices then.
+            kept_from = min([kept_from, *(cursor.at for cursor in self._cursors if cursor.in_memory)])
+            self._notices = [notice for notice in self._notices if notice.after_at >= kept_from]
+            self._notices_from = max(self._notices_from, kept_from)
 
     def _shorten(self, topic: Topic) -> None:
         """Let the oldest rows of a topic that has more than its share go, a few at a time to make it cheap."""
@@ -322,24 +333,42 @@ class History:
         self.evicted_rows += len(ats)
         topic.drop(len(ats))
 
-    def _lose_past(self) -> None:
-        """Rows are gone between the past and what is in memory: nothing before them can be served any more."""
-        firsts = {topic: topic.seq + 1 for topic in self.topics}
-        for segment in reversed(self._segments):
-            firsts.update(zip(reversed(segment.topics), reversed(segment.seqs), strict=True))
-        self._lose(lambda *_: firsts, self._segments[0].first_at - 1)
+    def _leave(self, segment: Segment, at: int) -> None:
+        """Rows of a segment up to ``at`` are in memory only, which lets them go: who stands before them loses them."""
+        for cursor in self._cursors:
+            if cursor.at < at:
+                part = slice(cursor.at + 1 - segment.first_at, at + 1 - segment.first_at)
+                firsts: dict[Topic, int] = {}
+                nexts: dict[Topic, int] = {}
+                for topic, seq in zip(segment.topics[part], segment.seqs[part], strict=True):
+                    firsts.setdefault(topic, seq)
+                    nexts[topic] = seq + 1
+                cursor.lose(at, firsts, nexts)
+
+    def _lose_past(self, *popped: Segment) -> None:
+        """Rows are gone between the past and what is in memory, or was up to now: nobody can bridge that."""
+        self._lose({topic: topic.seq + 1 for topic in self.topics}, self.at, *popped)
         self.past = None
 
-    def _lose(self, nexts_after: Callable[[Past, list[Topic], int], Mapping[Topic, int]], at: int) -> None:
-        at = min(at, self._segments[0].first_at - 1)
-        behind = [cursor for cursor in self._cursors if cursor.at < at and not cursor.in_memory]
+    def _lose(self, nexts: dict[Topic, int], at: int, *popped: Segment) -> None:
+        """Let everybody lose what comes before memory (and ``popped``, that was there), at most up to ``at``.
+
+        ``nexts``: by topic, the number of the first row after ``at``, from which they are counted back in memory. The
+        disk is not asked for those before it: where a damaged place is the reason, it could not count them.
+        """
+        segments = [*popped, *self._segments]
+        first_at = segments[0].first_at
+        behind = [cursor for cursor in self._cursors if cursor.at < min(at, first_at - 1) and not cursor.in_memory]
         if not behind or self.past is None:
             return
-        topics = list(self.topics)
-        nexts = nexts_after(self.past, topics, at)
+        for segment in reversed(segments):
+            part = slice(0, max(0, at + 1 - segment.first_at))
+            nexts.update(zip(reversed(segment.topics[part]), reversed(segment.seqs[part]), strict=True))
+        topics, up_to = list(nexts), min(at, first_at - 1)
         for cursor in behind:
             firsts = self.past.first_after_many(topics, cursor.at)
-            cursor.lose(at, {topic: firsts.get(topic, 1) for topic in nexts}, nexts)
+            if cursor.at < up_to:  # else it was told meanwhile, of damage that this came upon
+                cursor.lose(up_to, {topic: firsts.get(topic, 1) for topic in topics}, nexts)
 
     # Where things are
 
@@ -355,6 +384,5 @@ class History:
     def _cursor(self, at: int, told: int = 0) -> Cursor:
         is_in_memory = at + 1 >= self._segments[0].first_at
         cursor = Cursor(self, at, self._segments[self._number(at + 1)] if is_in_memory else None, told)
-        if self.past is not None:
-            self._cursors.add(cursor)
+        self._cursors.add(cursor)
         return cursor

@@ -118,7 +118,7 @@ def with_journal(
     for note in restored.notes:
         _warn(note)
     journal.attach(history.topic)
-    history.restore(journal, restored.topics)
+    history.restore(journal, restored.topics, restored.late_at)
     _logger.info(
         "journal %s: epoch %s, %d rows of %d topics up to now",
         folder,

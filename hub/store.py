@@ -82,40 +82,33 @@ class JournalStore:
         if self.failure:
             return
         started_s = perf_counter()
-        try:
-            self.journal.append(_entries(turn, segment, offset))
-        except JournalError as error:
-            self._fail(error)
+        self._try(lambda: self.journal.append(_entries(turn, segment, offset)))
         self._on_append(perf_counter() - started_s)
 
     def settle(self) -> None:
         """Count, mark and roll what was written."""
-        if self.failure:
-            return
-        try:
-            self.journal.settle()
-        except JournalError as error:
-            self._fail(error)
+        if not self.failure:
+            self._try(self.journal.settle)
 
     def roll(self, day: date) -> None:
         """Go on in the file of a trading day."""
-        if self.failure:
-            return
-        try:
-            self.journal.roll(day)
-        except JournalError as error:
-            self._fail(error)
+        if not self.failure:
+            self._try(lambda: self.journal.roll(day))
 
     def close(self) -> None:
         """Make everything durable and let others have the journal."""
-        try:
-            self.journal.close()
-        except JournalError as error:
-            self._fail(error)
+        self._try(self.journal.close)
 
-    def _fail(self, error: JournalError) -> None:
-        self.failure = str(error)
-        _logger.critical("%s", error)
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except JournalError as error:
+            self.failure = str(error)
+            _logger.critical("%s", error)
+        except Exception as error:  # the last barrier: whatever is wrong with the journal, live goes on
+            self.journal.give_up(f"{type(error).__name__}: {error}")
+            self.failure = self.journal.failed
+            _logger.critical("%s", self.failure, exc_info=True)
 
 
 def _entries(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> Iterator[Entry]:

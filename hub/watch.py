@@ -112,11 +112,9 @@ class Watch:
         return now_ms - max(self._connected_ms, opened_ms) > self._stale_after_ms
 
     def _watch_due(self, now_ms: int) -> None:
-        """Hand on what has changed of the markets that rows are due of."""
-        due = dict(self._markets_due())
+        due = dict(self._markets_due())  # the source may go on to change its own
         for market in {**self._due, **due}:
-            if due.get(market) != self._due.get(market):
-                self._health.watch(market, due.get(market, 0), now_ms)
+            self._health.watch(market, due.get(market, 0), now_ms)
         self._due = due
 
     def _watch_calendar(self, now_ms: int) -> None:

@@ -9,26 +9,26 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from datetime import time
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 import run_hub
-from bridge.recorder import Recorder
-from bridge.recording import RecordingSource
+from bridge.app import App
+from bridge.listening import StartError
 from bridge.simulator import SimulatorSource
 from hub.config import Settings
-from run_hub import App, main, make_source
-from tests.bridge.support.recordings import line, write_csv
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    return write_csv(tmp_path / "day.csv", line())
+from hub.history import History
+from hub.journal import JournalSettings
+from hub.opening import Opened
+from run_hub import FED, main, open_history, own_source
+from tests.bridge.support.running_app import TEN_MS
+from tests.hub.support import journaled
+from tests.hub.support.journaled import deliver_times, hub_of, ignore, kill
 
 
 @pytest.fixture(autouse=True)
@@ -49,29 +49,6 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     return main()
 
 
-def test_the_simulator_is_made_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(run_hub, "SimulatorSource", lambda **options: given.update(options))
-    make_source(
-        Settings(symbols=12, interval=0.5, seed=7, speed=4, sim_start=time(13, 0), faults=("silence@30+15", "crash@9"))
-    )
-    faults = [(fault.kind.value, fault.at_s, fault.for_s) for fault in given.pop("faults")]
-    assert given == {"symbols": 12, "interval_s": 0.5, "seed": 7, "speed": 4, "start": time(13, 0)}
-    assert faults == [("silence", 30, 15), ("crash", 9, 0)]
-
-
-def test_the_defaults_are_a_simulator() -> None:
-    assert isinstance(make_source(Settings(symbols=5)), SimulatorSource)
-
-
-def test_a_recording_is_played_at_the_speed_of_the_settings(monkeypatch: pytest.MonkeyPatch, recording: Path) -> None:
-    assert isinstance(make_source(Settings(source="recording", recording=recording)), RecordingSource)
-    given: list[Any] = []
-    monkeypatch.setattr(run_hub, "RecordingSource", lambda path, speed: given.append((path, speed)))
-    make_source(Settings(source="recording", recording=recording, speed=0))
-    assert given == [(recording, 0)]
-
-
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -88,6 +65,9 @@ def test_a_recording_is_played_at_the_speed_of_the_settings(monkeypatch: pytest.
         (("--port", "70000"), "--port"),
         (("--nonsense",), "--nonsense"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1"),
+        (("--isolate-source", "--source", "xtquant"), "xtquant"),
+        (("--isolate-source", "--faults", "explosion@3"), "explosion"),
+        (("--isolate-source", "--source", "recording", "--recording", "nowhere.csv"), "nowhere.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -105,30 +85,78 @@ def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(
     (line,) = err.splitlines()
     assert line.startswith("run_hub.py: ")
     assert named in line
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_in_use_is_a_mistake_and_leaves_no_recording_behind(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder and what is in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_who_runs_the_source_is_said_by_the_settings() -> None:
+    assert isinstance(own_source(Settings(symbols=5)), SimulatorSource)
+    to = "ws://127.0.0.1:1/feed"
+    assert isinstance(own_source(Settings(symbols=5, role="feeder", to=to)), SimulatorSource)
+    assert own_source(Settings(symbols=5, isolate_source=True)) is None
+    assert own_source(Settings(source="feed")) is None
+
+
+@pytest.mark.parametrize("way", ["sim", "feed", "isolated", "no journal"])
+def test_a_port_in_use_is_a_mistake_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, way: str
 ) -> None:
     """Who frees the port and tries again with the same options must not be told that the file exists."""
-    recorders: list[Recorder] = []
-
-    def make(path: Path) -> Recorder:
-        recorders.append(Recorder(path))
-        return recorders[-1]
-
-    monkeypatch.setattr(run_hub, "Recorder", make)
-    file = tmp_path / "day.csv"
+    how = {
+        "sim": (),
+        "feed": ("--source", "feed"),
+        "isolated": ("--isolate-source",),
+        "no journal": ("--no-journal",),
+    }
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        options = ("--symbols", "5", "--log-level", "error", "--port", port, "--record", str(file))
-        codes = [run_main(monkeypatch, *options) for _ in range(2)]
-    first, second = capsys.readouterr().err.splitlines()
-    for recorder in recorders:
-        recorder.close()
+        options = ("--symbols", "5", "--log-level", "error", "--port", port, "--record", str(tmp_path / "day.csv"))
+        codes = [run_main(monkeypatch, *options, "--data", str(tmp_path / "data"), *how[way]) for _ in range(2)]
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
     assert codes == [2, 2]
-    assert port in first
-    assert first == second
+    assert first.startswith(f"run_hub.py: cannot listen on 127.0.0.1 port {port}: ")
+    assert (first, out) == (second, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """The data of a fed hub that was killed."""
+    opened = journaled.open_history(tmp_path / "data" / "journal", source=FED)
+    deliver_times(hub_of(opened), 1, 2, 3)
+    kill(opened)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("way", ["a port in use", "a file that exists", "a file that can't be made"])
+@pytest.mark.parametrize("source", [("--source", "feed"), ("--symbols", "5"), ("--no-journal", "--symbols", "5")])
+def test_a_failed_start_does_not_touch_the_journal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    journal: Path,
+    way: str,
+    source: tuple[str, ...],
+) -> None:
+    """The hub that is running, or that is started next with better options, must not find another epoch."""
+    file = tmp_path / "nowhere" / "day.csv"
+    if way == "a file that exists":
+        file = tmp_path / "day.csv"
+        file.write_text("of yesterday")
+    before = content(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1]) if way == "a port in use" else "0"
+        options = (*source, "--port", port, "--record", str(file), "--data", str(journal), "--log-level", "error")
+        assert run_main(monkeypatch, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run_hub.py: ")
+    assert (port if way == "a port in use" else "day.csv") in line
+    assert content(tmp_path) == before
 
 
 def test_run_as_a_program_a_mistake_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,32 +167,30 @@ def test_run_as_a_program_a_mistake_is_the_exit_code(monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_before_the_signals_are_caught_is_a_proper_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def interrupted(_: App) -> None:
+    async def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(App, "run", interrupted)
-    assert run_main(monkeypatch, "--symbols", "5") == 0
+    assert run_main(monkeypatch, "--symbols", "5", "--no-journal") == 0
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, run_hub.StartError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StartError])
 def test_the_recording_is_completed_however_the_hub_ends(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    made: list[Path] = []
     closed: list[Path] = []
 
     def make(path: Path) -> Any:
-        made.append(path)
         return SimpleNamespace(observe=None, close=lambda: closed.append(path))
 
-    monkeypatch.setattr(run_hub, "Recorder", make)
-
-    async def ended(_: App) -> None:
+    async def ended(*_: object) -> None:
+        assert closed == []
         raise error
 
+    monkeypatch.setattr(run_hub, "Recorder", make)
     monkeypatch.setattr(App, "run", ended)
-    run_main(monkeypatch, "--symbols", "5", "--record", str(tmp_path / "day.csv"))
-    assert closed == made
+    run_main(monkeypatch, "--symbols", "5", "--no-journal", "--record", str(tmp_path / "day.csv"))
+    assert closed == [tmp_path / "day.csv"]
 
 
 @pytest.mark.parametrize(("style", "level"), [("json", "error"), ("console", "debug")])
@@ -174,7 +200,7 @@ def test_logging_is_configured_before_anything_is_made(monkeypatch: pytest.Monke
 
     def make(_: Settings) -> Any:
         order.append("source")
-        raise run_hub.StartError("enough")
+        raise StartError("enough")
 
     monkeypatch.setattr(run_hub, "make_source", make)
     assert run_main(monkeypatch, "--log-format", style, "--log-level", level) == 2
@@ -201,18 +227,20 @@ def test_on_windows_the_fastest_loop_is_winloop(monkeypatch: pytest.MonkeyPatch)
 def test_without_a_fast_loop_the_standard_one_is_taken(
     monkeypatch: pytest.MonkeyPatch, platform: str, module: str
 ) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setitem(sys.modules, module, None)
-    assert run_hub._fastest_loop() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", platform)
+        patch.setitem(sys.modules, module, None)
+        assert run_hub._fastest_loop() is None
     ran: list[asyncio.AbstractEventLoop] = []
 
-    async def look(_: App) -> None:
+    async def look(*_: object) -> int:
         ran.append(asyncio.get_running_loop())
+        return 0
 
     monkeypatch.setattr(App, "run", look)
     with monkeypatch.context() as patch:
         patch.setattr(run_hub, "_fastest_loop", lambda: None)
-        assert run_main(patch, "--symbols", "5") == 0
+        assert run_main(patch, "--symbols", "5", "--no-journal") == 0
     assert type(ran[0]).__module__.startswith("asyncio.")
 
 
@@ -245,28 +273,60 @@ async def test_on_windows_ctrl_c_and_ctrl_break_stop_the_hub(monkeypatch: pytest
     assert len(stops) == 2
 
 
-def test_the_settings_reach_the_server_each_in_its_place() -> None:
-    settings = Settings(
-        max_message_bytes=1111,
-        max_topics=22,
-        max_requests_per_s=33,
-        max_pending_bytes=444_444,
-        token=SecretStr("correct-horse"),
-        allowed_origins=("https://desk.example",),
-        max_clients=5,
-        heartbeat_s=6,
-        stall_s=7,
-        auth_timeout_s=8,
-        ping_interval_s=9,
-        ping_timeout_s=10,
-        compression=True,
-    )
-    made = run_hub._server_settings(settings)
-    limits = made.limits
-    assert (limits.message_bytes, limits.topics, limits.requests_per_s, limits.pending_bytes) == (1111, 22, 33, 444_444)
-    assert made.token is not None
-    assert made.token.accepts("correct-horse")
-    assert made.allowed_origins == {"https://desk.example"}
-    assert (made.max_clients, made.heartbeat_s, made.stall_s, made.auth_timeout_s) == (5, 6, 7, 8)
-    assert (made.ping_interval_s, made.ping_timeout_s, made.compression) == (9, 10, True)
-    assert run_hub._server_settings(Settings()).token is None
+@dataclass
+class Place:
+    """A source of which only the day and the name matter."""
+
+    name: str = "somebody"
+    trading_days: frozenset[date] | None = None
+    clock_ms: int = TEN_MS
+
+    def now_ms(self) -> int:
+        return self.clock_ms
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the journal is asked for."""
+    asked: dict[str, Any] = {}
+
+    def with_journal(history: History, folder: Path, settings: JournalSettings, **how: Any) -> Opened:
+        asked.update(how, folder=folder, settings=settings)
+        return Opened(history, "0123456789abcdef")
+
+    monkeypatch.setattr(run_hub, "with_journal", with_journal)
+    return asked
+
+
+def test_the_journal_is_kept_as_the_settings_say(asked: dict[str, Any], tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, journal_fsync_s=0.25, journal_days=3, journal_bytes=2**25, ring_rows=7)
+    opened = open_history(settings, None, None, ignore)
+    assert asked["folder"] == tmp_path / "journal"
+    kept = asked["settings"]
+    assert (kept.fsync_s, kept.keep_days, kept.keep_bytes) == (0.25, 3, 2**25)
+    assert opened.history._ring_rows == 7
+    assert opened.history._ring_bytes == settings.ring_bytes
+    assert asked["on_append"] is ignore
+
+
+def test_a_fed_history_is_the_feeders_whoever_feeds_it_and_one_of_its_own_the_source_s(asked: dict[str, Any]) -> None:
+    open_history(Settings(), None, None, ignore)
+    assert (asked["source"], asked["run"]) == (FED, None)
+    open_history(Settings(), Place(), "run-a", ignore)  # type: ignore[arg-type]
+    assert (asked["source"], asked["run"]) == ("somebody", "run-a")
+
+
+def test_the_file_is_that_of_the_source_s_trading_day(asked: dict[str, Any]) -> None:
+    """The clock of a simulated market may stand at any day, and the source may know its own holidays."""
+    open_history(Settings(), Place(), "run-a", ignore)  # type: ignore[arg-type]
+    assert asked["day"] == date(2026, 9, 1)
+    holiday = frozenset({date(2026, 8, 31), date(2026, 9, 2)})
+    open_history(Settings(), Place(trading_days=holiday), "run-a", ignore)  # type: ignore[arg-type]
+    assert asked["day"] == date(2026, 8, 31)
+
+
+def test_without_a_journal_none_is_asked_for(asked: dict[str, Any], tmp_path: Path) -> None:
+    opened = open_history(Settings(data=tmp_path / "data", journal=False), None, None, ignore)
+    assert asked == {}
+    assert (opened.journal, opened.reasons_degraded) == (None, [])
+    assert list(tmp_path.iterdir()) == []

@@ -15,20 +15,23 @@ class Acceptance:
 
     Args:
         folder: where the source is remembered from one start to the next; None: nowhere.
+        epoch: name of the history.
         run: the run that the history ends with; empty where nobody has fed it yet.
     """
 
-    def __init__(self, folder: Path | None, run: str) -> None:
+    def __init__(self, folder: Path | None, epoch: str, run: str) -> None:
         self.renewal: Hello | None = None
         """The feeder that needs another history than this one."""
-        self.known = None if folder is None else read_known(folder)
-        """The source that fed this history, or the one before it; None where that is not known."""
+        known = None if folder is None else read_known(folder)
+        self.known = known if known is not None and known.epoch == epoch else None
+        """The source that fed this history; None where that is not known."""
         self._folder = folder
+        self._epoch = epoch
         self._run = run
 
     def admits(self, hello: Hello) -> bool:
         """Whether a feeder goes on in this history."""
-        comes = KnownSource(hello.source, hello.simulated)
+        comes = KnownSource(self._epoch, hello.source, hello.simulated)
         known = self.known or comes
         if not Lineage(known.source, known.simulated, self._run).admits(hello):
             _logger.warning("%s, run %s, does not go on with what this hub has: a new epoch", hello.source, hello.run)

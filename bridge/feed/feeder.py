@@ -108,7 +108,7 @@ class Feeder:
         self._on_want = on_want
         self._pause_s = pause_s
         self._backlog = Backlog(buffer_bytes)
-        self._sent = 0  # on the present connection, or stored before it
+        self._sent = 0  # the newest number on the present connection
         self._has_missed = False
         self._state: dict[str, bytes] = {}  # the newest word on everything that is no stream, by kind
         self._unsaid: dict[str, None] = {}
@@ -235,10 +235,8 @@ class Feeder:
             raise _Lost(f"it can't be understood: {violation}") from None
         if message.run == self._hello.run:
             self._backlog.acknowledge(message.batch)
-            self._sent = message.batch
             self._acknowledged.set()
-        else:
-            self._sent = 0
+        self._sent = 0  # whatever is kept was not acknowledged
         if not self.welcome.done():
             self.welcome.set_result(message)
         self._on_want(frozenset(message.want))

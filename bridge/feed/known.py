@@ -16,8 +16,9 @@ _logger = logging.getLogger("argus.feed")
 
 
 class KnownSource(msgspec.Struct, frozen=True):
-    """The source that a history was fed by."""
+    """The source that a history was fed by, and which history that is: of another one it says nothing."""
 
+    epoch: str
     source: str
     simulated: bool
 

@@ -67,8 +67,8 @@ class FeedSource:
         batch: the newest batch of that run in the history.
         newest: the newest exchange time of the history (epoch ms) and when that row was received (epoch µs); None
             while there is no row.
-        on_hello: called before a feeder is let in; False when it can't go on in this history. The feeder is then
-            closed with 1012, and whoever said so begins another history.
+        on_hello: called before a feeder is let in, with those of its channels that are known here; False when it
+            can't go on in this history. It is then closed with 1012, and whoever said so begins another history.
         monotonic_s: seconds that only ever grow.
         wall_ms: the wall clock in epoch milliseconds, which holds while no feeder tells another.
     """
@@ -107,12 +107,16 @@ class FeedSource:
         self._said = SourceStatus(SourceState.CONNECTED)
         self._reported: SourceStatus | None = None
         self._clock: tuple[Clock, float] | None = None
+        self._rows_ms = 0  # the newest time of rows, where they are all that tells a simulated market's time
         self._strange_channels: set[str] = set()
 
     def now_ms(self) -> int:
-        """The feeder's clock, running on since it was told last; the wall clock where none was told."""
+        """The feeder's clock, running on since it was told last.
+
+        Where none was told: the wall clock or, of a simulated market, which has a time of its own, that of its rows.
+        """
         if self._clock is None:
-            return self._wall_ms()
+            return self._rows_ms or self._wall_ms()
         clock, told_s = self._clock
         return clock.time + int((self._monotonic_s() - told_s) * 1000 * clock.pace)
 
@@ -158,6 +162,7 @@ class FeedSource:
         channels = FEEDABLE.intersection(hello.channels)
         if not channels:
             raise FeedViolation(f"hello: none of its channels is known here ({', '.join(hello.channels)})")
+        hello = msgspec.structs.replace(hello, channels=sorted(channels))
         if not self._on_hello(hello):
             raise FeedRefused(CLOSE_RESTART, "restart", "another history begins with this feeder")
         before, self._link = self._link, link
@@ -218,6 +223,8 @@ class FeedSource:
             newest = self._newest()
             self._interrupt(sink, (), None if newest is None else newest[0], newest_ms(fed.rows))
         self._taken_batch = fed.number
+        if self.simulated and self._clock is None:
+            self._rows_ms = max(self._rows_ms, newest_ms(fed.rows) or 0)
         batch = Batch(fed.channel, fed.rows, fed.recv_us, fed.number)
         if fed.channel not in self.channels:
             if fed.channel not in self._strange_channels:

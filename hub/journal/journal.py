@@ -214,7 +214,7 @@ class Journal(Past):
         names = self._tally.names[self._marked_names :]
         mark = self._tally.mark(self._writer.length)
         index = self._opened.index
-        record = index.to_record(mark, self._tally.ats, self.run, self.batch, names)
+        record = index.to_record(mark, self._tally.ats, self._tally.late_at, self.run, self.batch, names)
         index.add_mark(mark)
         self._marked_names = len(self._tally.names)
         self._writer.write_mark(record.to_bytes(mark.at))
@@ -276,13 +276,16 @@ class Journal(Past):
         writer, owner = self._writer, self._owner
         return Proof(writer.name.number, writer.length, False, self._settings.fsync_s == 0, owner.epoch, owner.boot)
 
-    def _fail(self, error: OSError) -> NoReturn:
-        """Give up writing. Rows go out from now on that are not here, so nothing may prove that it is complete."""
+    def give_up(self, reason: str) -> None:
+        """Write no more. Rows go out from now on that are not here, so nothing may prove that it is complete."""
         self.failed = (
-            f"the journal {self._folder} cannot be written ({disk.reason(error)}): from now on rows go out that it "
+            f"the journal {self._folder} cannot be written ({reason}): from now on rows go out that it "
             "does not have, and the next start will begin a new epoch; see to the disk, then restart the hub"
         )
         if not self._proof.withdraw():
             self.failed += f" (delete {self._folder} before that: not even this could be written there)"
         self._writer.undo()
+
+    def _fail(self, error: OSError) -> NoReturn:
+        self.give_up(disk.reason(error))
         raise JournalError(self.failed) from None

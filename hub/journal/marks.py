@@ -60,6 +60,7 @@ class MarkRecord(msgspec.Struct, array_like=True, frozen=True):
     page_offsets: bytes
     gap_ats: bytes
     gap_offsets: bytes
+    late_at: int
 
     def to_bytes(self, at: int) -> bytes:
         """As it is written."""
@@ -133,8 +134,15 @@ class Index:
         self._marked_pages = len(self.page_ats)
         self._marked_gaps = len(self.gap_ats)
 
-    def to_record(self, mark: Mark, ats: list[int], run: str, batch: int, topics: list[tuple[str, str]]) -> MarkRecord:
-        """The next mark as it goes into the sidecar. ``ats``: where the newest row of every topic is."""
+    def to_record(
+        self, mark: Mark, ats: list[int], late_at: int, run: str, batch: int, topics: list[tuple[str, str]]
+    ) -> MarkRecord:
+        """The next mark as it goes into the sidecar.
+
+        Args:
+            ats: where the newest row of every topic is.
+            late_at: the newest row that is older than one of its topic before.
+        """
         pages, gaps = slice(self._marked_pages, None), slice(self._marked_gaps, None)
         return MarkRecord(
             mark.offset,
@@ -148,6 +156,7 @@ class Index:
             self.page_offsets[pages].tobytes(),
             self.gap_ats[gaps].tobytes(),
             self.gap_offsets[gaps].tobytes(),
+            late_at,
         )
 
     def add_record(self, at: int, record: MarkRecord) -> None:

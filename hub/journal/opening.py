@@ -36,6 +36,7 @@ class Restored:
     Attributes:
         new_epoch: why the epoch is a new one; empty where the old one goes on.
         at: arrival number of the newest row.
+        late_at: that of the newest row that is older than one of its topic before it.
         topics: in the order in which they first spoke.
         run, batch: the source's run, and the newest batch of it that is in the journal (0: none).
         notes: for the log, what was found and done.
@@ -44,6 +45,7 @@ class Restored:
     epoch: str
     new_epoch: str
     at: int = 0
+    late_at: int = 0
     topics: list[RestoredTopic] = field(default_factory=list)
     run: str = ""
     batch: int = 0
@@ -176,6 +178,7 @@ class _Opening:
             epoch,
             "",
             found.tally.at,
+            found.tally.late_at,
             [
                 RestoredTopic(channel, code, seq, at, newest, msgspec.msgpack.decode(newest)[2], newest_time_ms)
                 for (channel, code), seq, at, newest, newest_time_ms in zip(

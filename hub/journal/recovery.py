@@ -116,7 +116,7 @@ def _read_marks(part: Recovered, path: Path) -> None:
         reader.close()
     if newest is not None:
         part.tally.seqs, part.tally.ats = list(large(newest.seqs)), list(large(newest.ats))
-        part.tally.newest_times = list(large(newest.newest_times))
+        part.tally.newest_times, part.tally.late_at = list(large(newest.newest_times)), newest.late_at
         part.run, part.batch, part.length = newest.run, newest.batch, newest.offset
 
 

@@ -23,6 +23,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.at = 0
+        self.late_at = 0
+        """Arrival number of the newest row that is older than one of its topic before it."""
         self.names: list[TopicName] = []
         self.seqs: list[int] = []
         self.ats: list[int] = []
@@ -48,6 +50,8 @@ class Tally:
             newest[number] = row
             if time_ms > newest_times[number]:
                 newest_times[number] = time_ms
+            elif time_ms < newest_times[number]:
+                self.late_at = row_at
         self.at = at + len(numbers) - 1
 
     def mark(self, offset: int) -> Mark:
@@ -68,11 +72,12 @@ class StateRecord(msgspec.Struct, array_like=True, frozen=True):
     ats: bytes
     newest_times: bytes
     lengths: bytes
+    late_at: int
 
     def tally(self, at: int, body: bytes) -> Tally:
         """Go on counting from here."""
         tally = Tally()
-        tally.at = at
+        tally.at, tally.late_at = at, self.late_at
         tally.names = self.names
         tally.seqs = list(large(self.seqs))
         tally.ats = list(large(self.ats))
@@ -93,6 +98,8 @@ def encode_state(tally: Tally, *, epoch: str, source: str, run: str, batch: int,
     """The record that a file begins with."""
     seqs, ats, newest_times = (large(column).tobytes() for column in (tally.seqs, tally.ats, tally.newest_times))
     lengths = small(map(len, tally.newest)).tobytes()
-    head = _encode(StateRecord(epoch, source, run, batch, day, tally.names, seqs, ats, newest_times, lengths))
+    head = _encode(
+        StateRecord(epoch, source, run, batch, day, tally.names, seqs, ats, newest_times, lengths, tally.late_at)
+    )
     body = b"".join(tally.newest)
     return encode(Kind.STATE, tally.at + 1, head, body) + body

@@ -104,13 +104,14 @@ async def test_another_run_begins_and_its_batches_are_counted_from_one() -> None
 
 async def test_batches_that_never_came_are_announced_for_every_channel_before_the_next() -> None:
     async with fed_hub(newest=(TEN_MS, 99)) as fed, plain_feeder(fed.url) as feeder:
-        await feeder.hello(channels=["tick", "1m"])
+        await feeder.hello(channels=["tick", "smoke", "status", "1m"])
+        assert fed.hellos[0].channels == ["1m", "tick"]
         await feeder.batch(1)
-        await feeder.batch(4)
-        await feeder.acknowledged(4)
-        run, first, *gaps, fourth = fed.sink.stream
-    assert (run, first.number, fourth.number) == ("run-a", 1, 4)
-    assert gaps == [Interruption("1m:*", TEN_MS, TEN_MS + 4), Interruption("tick:*", TEN_MS, TEN_MS + 4)]
+        await feeder.batch(3)
+        await feeder.acknowledged(3)
+        run, first, *gaps, third = fed.sink.stream
+    assert (run, first.number, third.number) == ("run-a", 1, 3)
+    assert gaps == [Interruption("1m:*", TEN_MS, TEN_MS + 3), Interruption("tick:*", TEN_MS, TEN_MS + 3)]
 
 
 async def test_a_run_that_a_hub_without_history_meets_in_its_middle_is_no_gap() -> None:
@@ -208,6 +209,36 @@ async def test_the_source_s_state_is_passed_on_and_a_lost_link_is_away_while_the
     assert lost.keeps
     assert "lost" in lost.reason
     assert said == again == SourceStatus(SourceState.DEGRADED, "one market is silent")
+
+
+async def test_what_a_run_said_of_its_source_is_not_held_against_the_next() -> None:
+    async with fed_hub() as fed, plain_feeder(fed.url) as first, plain_feeder(fed.url) as second:
+        await first.hello("run-a")
+        await first.say("status", state="away", reason="no terminal")
+        await fed.sink.until(lambda: fed.sink.statuses[-1].reason == "no terminal")
+        await second.hello("run-b")
+        await fed.sink.until(lambda: fed.sink.statuses[-1] == CONNECTED)
+
+
+async def test_a_feeder_that_catches_up_takes_one_turn_of_the_hub_for_each_batch() -> None:
+    """What is stored is flushed between two batches: clients and acknowledgements don't wait for all of them."""
+    order: list[str] = []
+
+    def note(_: Batch) -> None:
+        order.append("batch")
+        asyncio.get_running_loop().call_soon(order.append, "turn")
+
+    async with fed_hub(starts=False) as fed, plain_feeder(fed.url) as feeder:
+        fed.sink.on_deliver = note
+        await feeder.say("hello", source="scripted", run="run-a", simulated=False, channels=["tick"])
+        for number in range(1, 9):
+            await feeder.batch(number)
+        async with plain_feeder(fed.url) as other:  # by then the batches are at the hub's end of the line
+            await other.socket.ping()
+            fed.run_again()
+            await fed.sink.until(lambda: len(fed.sink.numbers) == 8)
+            await asyncio.sleep(0)
+    assert order == ["batch", "turn"] * 8
 
 
 async def test_a_feeder_that_says_goodbye_keeps_nothing() -> None:
@@ -470,6 +501,16 @@ async def test_the_clock_is_the_feeder_s_and_runs_on_at_its_pace() -> None:
         await feeder.acknowledged(2)
         seconds = 3600
         assert fed.source.now_ms() == TEN_MS + 7
+
+
+async def test_a_simulated_market_that_tells_no_clock_is_where_its_newest_row_is() -> None:
+    async with fed_hub() as fed, plain_feeder(fed.url) as feeder:
+        fed.source._wall_ms = lambda: 5
+        await feeder.hello(simulated=True)
+        assert fed.source.now_ms() == 5
+        await feeder.batch(1)
+        await feeder.acknowledged(1)
+        assert fed.source.now_ms() == max(row[1] for row in fed.sink.batches[0].rows) != 5
 
 
 async def test_a_feeder_waits_at_the_door_until_the_hub_takes_batches() -> None:

@@ -326,6 +326,15 @@ async def test_state_and_clock_are_told_again_to_each_hub_the_newest_word_only()
             hub.socket.transport.abort()
 
 
+async def test_a_hub_is_not_left_to_guess_what_was_missed_while_the_source_was_away() -> None:
+    """The word of it overtakes the rows that wait; what was missed is told at its place instead."""
+    async with feeding() as fed:
+        fed.feeder.report(SourceStatus(SourceState.AWAY, "no terminal"))
+        hub = await fed.hub.next()
+        await hub.greet()
+        assert (await hub.receive())["keeps"] is True
+
+
 async def test_what_was_missed_while_the_source_was_away_is_told_before_the_next_batch() -> None:
     """Whatever waits for the hub: the hole stands where it was, not where the word of it overtook the rows."""
     async with feeding() as fed:

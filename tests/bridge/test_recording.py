@@ -60,6 +60,7 @@ def test_the_day_of_a_real_file_is_known_before_it_plays(name: str, day: date) -
 def test_it_is_a_source_that_is_not_simulated(tmp_path: Path) -> None:
     source: Source = RecordingSource(write_csv(tmp_path / "day.csv", line()))
     assert (source.name, source.simulated, source.channels) == ("recording", False, frozenset({"tick"}))
+    assert source.markets == {}  # not known
 
 
 async def test_rows_of_one_second_that_follow_each_other_are_one_batch(tmp_path: Path) -> None:

@@ -345,3 +345,13 @@ async def test_wanting_topics_changes_nothing() -> None:
     source = simulator()
     source.want(frozenset({"tick:600000.SH"}))
     assert (await collect(source, 4)).rows == clean
+
+
+def test_it_tells_how_many_instruments_each_market_has() -> None:
+    source = simulator(symbols=150)
+    codes = [instrument.code for instrument in source.instruments]
+    assert source.markets == {
+        market: sum(code.endswith(f".{market}") for code in codes) for market in ("SH", "SZ", "BJ")
+    }
+    assert sum(source.markets.values()) == 150
+    assert simulator(symbols=1).markets == {"SH": 1}

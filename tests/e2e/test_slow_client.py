@@ -141,7 +141,7 @@ async def test_what_history_no_longer_holds_is_announced_before_the_rows_that_it
 ) -> None:
     rows = expected_rows(recording(DAY))
     play = ("--source", "recording", "--recording", f"../shared/data/{DAY}", "--speed", "0")
-    hub = start_hub(*play, "--ring-rows", "50", "--heartbeat-s", "0.2")
+    hub = start_hub(*play, "--ring-rows", "50", "--heartbeat-s", "0.2", "--no-journal")
     codes = {row[0] for row in rows}
     newest = {row[0]: row[1] for row in rows}
     async with plain_client(hub.ws_url, "msgpack") as witness:  # until all is played
@@ -182,7 +182,9 @@ async def test_what_history_no_longer_holds_is_announced_before_the_rows_that_it
 
 
 async def test_a_reader_whom_history_overtakes_is_told_what_it_missed(start_hub: StartHub) -> None:
-    hub = start_hub(*BUSY_MARKET, "--speed", "30", "--ring-rows", str(HELD_ROWS // 1_000), "--stall-s", "600")
+    hub = start_hub(
+        *BUSY_MARKET, "--speed", "30", "--ring-rows", str(HELD_ROWS // 1_000), "--stall-s", "600", "--no-journal"
+    )
     async with plain_client(hub.ws_url, "msgpack") as healthy, lazy_client(hub) as lazy:
         await healthy.send("subscribe", id=1, topics=["tick:*"], since={"time": 0})
         while hub.figure("argus_rows_evicted_total") == 0:

@@ -272,6 +272,66 @@ def test_what_was_asked_for_counts_rather_than_what_once_spoke() -> None:
     assert state(health, at("10:02:30.001")) is STALE
 
 
+# Mute since the newest row
+
+
+@pytest.mark.parametrize(
+    ("newest", "until", "expected"),
+    [
+        ("10:00:00", "10:00:15", False),
+        ("10:00:00", "10:00:15.001", True),
+        ("11:29:58", "13:00:03", False),  # lunch
+        ("11:29:58", "13:00:15", False),
+        ("11:29:58", "13:00:15.001", True),
+        ("11:29:40", "13:00:03", True),  # already mute before lunch
+        ("11:29:58", "15:00:03", True),  # all afternoon
+        ("14:50:00", "15:20:00", True),  # it need not end in the session
+        ("09:16:00", "09:24:00", False),  # auctions
+        ("09:16:00", "09:25:03", False),
+        ("09:16:00", "09:30:02", False),
+        ("09:25:09", "09:30:02", False),
+        ("09:16:00", "09:31:00", True),
+        ("14:56:58", "15:00:03", False),
+        ("14:58:00", "14:59:30", False),
+        ("14:58:00", "15:00:03", False),
+        ("14:56:40", "15:00:03", True),
+    ],
+)
+def test_a_market_was_mute_if_rows_were_overdue_in_continuous_trading_since_its_newest(
+    newest: str, until: str, expected: bool
+) -> None:
+    assert health_with(at(newest)).was_mute("SH", at(until)) is expected
+
+
+@pytest.mark.parametrize(
+    ("day", "until_day"),
+    [("2026-09-29", "2026-09-30"), ("2026-09-18", "2026-09-21"), ("2026-10-11", "2026-10-11")],
+    ids=["night", "weekend", "sunday"],
+)
+def test_over_a_night_or_without_trading_no_market_was_mute(day: str, until_day: str) -> None:
+    assert not health_with(at("10:00:00", day)).was_mute("SH", at("11:00:00", until_day))
+
+
+@pytest.mark.parametrize(("instruments", "allowed_ms"), [(1, 750_000), (5, 150_000), (49, 15_306), (50, 15_000)])
+def test_few_instruments_may_be_silent_for_longer_before_they_were_mute(instruments: int, allowed_ms: int) -> None:
+    health = health_with(at("10:00:00"), instruments=instruments)
+    assert not health.was_mute("SH", at("10:00:00") + allowed_ms)
+    assert health.was_mute("SH", at("10:00:00") + allowed_ms + 1)
+
+
+def test_a_market_without_rows_or_without_wanted_instruments_was_not_mute() -> None:
+    health = health_with(at("10:00:00"))
+    health.watch("SH", 0, at("10:00:00"))
+    health.watch("SZ", MANY, at("10:00:00"))
+    assert not any(health.was_mute(market, at("11:00:00")) for market in ("SH", "SZ", "BJ"))
+
+
+def test_asking_whether_a_market_was_mute_changes_nothing() -> None:
+    health = health_with(at("10:00:00"))
+    assert health.was_mute("SH", at("10:30:00"))
+    assert health.assess(at("10:00:10")) == {"SH": MarketHealth(Phase.CONTINUOUS, LIVE, 10_000)}
+
+
 # Times and clocks that can't be
 
 

@@ -211,6 +211,14 @@ def check_restored(restored: Restored, model: Model) -> None:
         at, newest = mine[-1]
         assert (topic.at, topic.seq, topic.newest, topic.time_ms) == (at, newest.seq, newest.row, newest.time_ms)
         assert topic.newest_time_ms == max(row.time_ms for _, row in mine)
+    histories = [model.of(topic) for topic in model.topics]
+    late = [
+        at
+        for rows in histories
+        for i, (at, row) in enumerate(rows)
+        if any(row.time_ms < r.time_ms for _, r in rows[:i])
+    ]
+    assert restored.late_at == max(late, default=0)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_a_cursor_of_the_log_reads_a_loaded_segment(tmp_path: Path) -> None:
     journal, _ = open_for(tmp_path, model, SETTINGS)
     model.append(journal, model.stretch("tick", [("1.SZ", 1), ("2.SZ", 2), ("1.SZ", 3)]))
     history = History(ring_rows=10, ring_bytes=1 << 22)
-    history.restore(journal, [])
+    history.restore(journal, [], 0)
     cursor = history.cursor_after(0)
     runs = cursor.read(3, {model.topic("tick", "1.SZ")}, {}, 100)
     assert [(run.channel, run.rows) for run in runs] == [("tick", [model.rows[0].row, model.rows[2].row])]

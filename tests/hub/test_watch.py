@@ -22,9 +22,11 @@ class Watched:
 
     def __init__(self) -> None:
         self.now_ms = TEN_MS
+        self.due: dict[str, int] = {}
         calendar = Calendar()
         self.hub = make_hub()
-        self.watch = Watch(self.hub, Health(calendar), calendar, lambda: self.now_ms)
+        health = Health(calendar)
+        self.watch = Watch(self.hub, health, calendar, lambda: self.now_ms, markets_due=lambda: self.due)
         self._client = Client(self.hub)
         self._client.ask("subscribe", topics=["status:*"], since="none")
         self._client.messages()
@@ -104,6 +106,51 @@ def test_many_rows_of_one_instrument_do_not_make_a_busy_market(watched: Watched)
     """One quiet stock may be silent for minutes, however many of its rows came in one batch."""
     watched.watch.note([tick("600000.SH", TEN_MS + number) for number in range(60)])
     assert [row["state"] for row in watched.look(2 * MINUTE_MS)] == ["quiet"]
+
+
+def states(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["code"]: row["state"] for row in rows}
+
+
+def test_a_market_that_is_due_and_mute_from_the_start_is_seen_beside_a_live_one(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.watch.report_source("connected", "", 1)
+    watched.rows()
+    watched.due = {"SH": 2_000, "BJ": 250}
+    watched.note("SH")
+    assert states(watched.look()) == {"SH": "live", "BJ": "quiet"}
+    watched.now_ms += 16_000
+    watched.note("SH")
+    assert states(watched.look()) == {"BJ": "stale"}
+    assert caplog.messages == ["BJ is stale: no row has come yet"]
+    assert watched.watch.reasons_not_ready() == ["BJ is stale: no row has come yet in continuous trading"]
+    assert watched.watch.heartbeat()["BJ"] == {"phase": "continuous", "state": "stale", "age_ms": None}
+
+
+def test_looking_again_and_again_does_not_excuse_a_mute_market(watched: Watched) -> None:
+    watched.due = {"BJ": 250}
+    assert [states(watched.look(1_000)) for _ in range(17)] == [{"BJ": "quiet"}, *[{}] * 15, {"BJ": "stale"}]
+
+
+def test_a_market_that_is_due_later_is_watched_from_then_on_and_one_that_no_longer_is_is_not(watched: Watched) -> None:
+    """The same mapping may change, as clients want other topics."""
+    watched.due["SH"] = 2_000
+    watched.look()
+    watched.look(10_000)
+    watched.due["BJ"] = 250
+    assert states(watched.look()) == {"BJ": "quiet"}
+    assert states(watched.look(10_000)) == {"SH": "stale"}
+    del watched.due["SH"]
+    assert states(watched.look(6_000)) == {"SH": "quiet", "BJ": "stale"}
+
+
+def test_of_a_market_with_few_instruments_that_are_due_rows_are_overdue_later(watched: Watched) -> None:
+    watched.due = {"BJ": 5}
+    watched.look()
+    assert watched.look(2 * MINUTE_MS) == []
+    watched.due = {"BJ": 50}
+    assert states(watched.look()) == {"BJ": "stale"}
 
 
 def test_a_market_that_grows_stale_is_logged_with_its_age(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,177 @@
+"""The kill test itself: a hub, a feeder and a crowd of clients as processes, and somebody who kills."""
+
+import asyncio
+import random
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bridge.simulator.universe import build_universe
+from tests.e2e.kill.market import SEED
+from tests.e2e.kill.plan import Kill, Moment, Size, hub_kills
+from tests.e2e.support.child import PATIENCE_S, Child
+from tests.e2e.support.plain_client import plain_client
+
+LISTENING: Final = r"Argus Hub is listening on .*"
+OUTAGE_BATCHES: Final = 3
+"""How many batches a feeder that was killed misses at most before it is started again."""
+
+
+@dataclass
+class Outcome:
+    """What is left to judge: record, diaries, and when the hub was killed and listened again (epoch seconds)."""
+
+    record: Path
+    diaries: list[Path] = field(default_factory=list)
+    kills: list[tuple[float, float]] = field(default_factory=list)
+
+
+class Scene:
+    """Processes and files of one kill test. Everything lies in ``folder``."""
+
+    def __init__(self, size: Size, folder: Path) -> None:
+        self._size = size
+        self._folder = folder
+        self._chance = random.Random(size.seed)
+        self._port = _free_port()
+        self._hub: Child | None = None
+        self._feeder: Child | None = None
+        self._clients: Child | None = None
+        self._opened_s = 0.0
+        self._batches = 0
+        self._came = asyncio.Condition()
+        self._following: asyncio.Task[None] | None = None
+        self._start_s = 1.0
+
+    async def play(self) -> Outcome:
+        """Do everything, in order. Every process has ended when it returns."""
+        outcome = Outcome(self._folder / "record")
+        try:
+            begun_s = time.monotonic()
+            hub = await self._listening_hub()
+            self._start_s = time.monotonic() - begun_s
+            clients = await self._start_clients()
+            await clients.line("ready")
+            self._opened_s = time.time()
+            await self._start_feeder()
+            for kill in hub_kills(self._size, self._chance):
+                hub = await self._kill_hub(hub, kill, outcome)
+            await self._batch()
+            for _ in range(self._size.feeder_kills):
+                await self._kill_feeder()
+            await self._end_in_order(hub, clients)
+        finally:
+            await self._clear()
+        outcome.diaries = sorted(self._folder.glob("*.diary"))
+        return outcome
+
+    async def _start_hub(self) -> Child:
+        options = ("--port", str(self._port), "--source", "feed", "--data", str(self._folder / "data"))
+        self._hub = await Child.start("run_hub.py", *options, "--heartbeat-s", "1", log_file=self._folder / "hub.log")
+        return self._hub
+
+    async def _listening_hub(self) -> Child:
+        hub = await self._start_hub()
+        await hub.line(LISTENING)
+        return hub
+
+    async def _start_clients(self) -> Child:
+        size = self._size
+        codes_file = self._folder / "codes"
+        codes = (profile.code for profile in build_universe(size.symbols, SEED))
+        codes_file.write_text("\n".join(codes), encoding="utf-8")
+        url = f"ws://127.0.0.1:{self._port}/ws"
+        what = (str(size.clients), str(size.hub_phase_s), str(size.seed), str(codes_file))
+        program = ("-m", "tests.e2e.kill.clients", url, str(self._folder), *what)
+        self._clients = await Child.start(*program, log_file=self._folder / "clients.log")
+        return self._clients
+
+    async def _start_feeder(self) -> None:
+        """Start it, and return when its first batch is written down."""
+        size = self._size
+        url = f"ws://127.0.0.1:{self._port}/feed"
+        what = (str(size.symbols), str(size.interval_s), str(size.speed), str(self._opened_s))
+        program = ("-m", "tests.e2e.kill.feeder", url, str(self._folder / "record"), *what)
+        self._feeder = await Child.start(*program, log_file=self._folder / "feeder.log")
+        self._following = asyncio.create_task(self._follow(self._feeder))
+        await self._batch()
+
+    async def _follow(self, feeder: Child) -> None:
+        while True:
+            await feeder.line("batch")
+            async with self._came:
+                self._batches += 1
+                self._came.notify_all()
+
+    async def _batch(self) -> None:
+        """Return at the moment of the next batch."""
+        assert self._following
+        async with asyncio.timeout(PATIENCE_S), self._came:
+            before = self._batches
+            await self._came.wait_for(lambda: self._batches > before)
+
+    async def _kill_hub(self, hub: Child, kill: Kill, outcome: Outcome) -> Child:
+        """Kill the hub at a moment, and start it again on the same port and folder. The pauses are the moments."""
+        await asyncio.sleep(kill.life_s)
+        killed_s = None
+        match kill.moment:
+            case Moment.AFTER_BATCH:
+                await self._batch()
+                await asyncio.sleep(kill.wait_s)
+            case Moment.STARTING:
+                killed_s = time.time()
+                await hub.kill()
+                hub = await self._start_hub()
+                await asyncio.sleep(kill.wait_s * self._start_s)
+        killed_s = killed_s or time.time()
+        await hub.kill()
+        hub = await self._listening_hub()
+        outcome.kills.append((killed_s, time.time()))
+        return hub
+
+    async def _kill_feeder(self) -> None:
+        """Kill the feeder at any moment, and start it again after a while."""
+        size = self._size
+        assert self._feeder
+        assert self._following
+        for _ in range(2):  # so that the hub has something of this run
+            await self._batch()
+        await asyncio.sleep(self._chance.uniform(0, size.longest_s))
+        self._following.cancel()
+        await self._feeder.kill()
+        await asyncio.sleep(self._chance.uniform(0, OUTAGE_BATCHES * size.interval_s / size.speed))
+        await self._start_feeder()
+
+    async def _end_in_order(self, hub: Child, clients: Child) -> None:
+        """Let the feeder hand over what it has, and every client take it; then the hub may go."""
+        assert self._feeder
+        assert self._following
+        self._following.cancel()
+        await self._feeder.stop()
+        async with plain_client(f"ws://127.0.0.1:{self._port}/ws") as last:
+            await clients.tell(f"finish {last.welcome['at']}")
+        await clients.line("done")
+        await clients.ended()
+        await hub.stop()
+
+    async def _clear(self) -> None:
+        """End what is left, when something has failed."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        for child in (self._feeder, self._clients, self._hub):
+            if child is not None and not child.has_ended:
+                sys.stderr.write(child.log()[-4000:])
+                await child.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
