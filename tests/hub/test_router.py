@@ -382,7 +382,7 @@ def test_a_gap_of_the_source_is_for_whoever_can_be_concerned_whatever_has_spoken
     clients["latest"].ask("subscribe", topics=["tick:688*"], since="none", mode="latest")
     clients["lagging"].ask("subscribe", topics=[f"tick:{A}"])
     clients["bars"].ask("subscribe", topics=["1m:*"], since="none")
-    notice = GapNotice(0, said_of, None, None)
+    notice = GapNotice(hub.history.at, said_of, None, None)
     found = hub.router.hearers(said_of)
     assert {name for name, client in clients.items() if client.outbox in found} == told
-    assert {name for name, client in clients.items() if hub.router.hears(client.outbox, notice)} == told
+    assert {name for name, client in clients.items() if client.outbox.hears(notice)} == told

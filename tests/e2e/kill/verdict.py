@@ -63,7 +63,7 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
     due: list[Due] = []
     outages: list[Outage] = []
     taken: dict[str, set[int]] = {}
-    known: set[int] = set()  # taken, or lost in an earlier outage: each run notes all that came before it
+    known: set[int] = set()  # taken, or lost in an earlier outage: a run may note what earlier ones did
     before_ms = 0
     lost: list[Noted] = []
     for number, (run, batches) in enumerate(runs.items()):
