@@ -8,7 +8,7 @@ Every fenced block is played, in the order of the page:
 | ``sh`` with ``run_hub.py`` | stops the hub of before, starts one with these options, waits until its file is played |
 | ``sh`` with ``wscat -c URL [-s SUBPROTOCOL] [-H HEADER]`` | opens a connection |
 | ``sh`` with ``... -c URL/feed ...`` | opens a feeder's connection beside it |
-| ``sh`` with ``curl URL`` | gets a page; ``json page STATUS`` is what must come, with ``shape`` only its keys and types |
+| ``sh`` with ``curl URL`` | gets a page; ``json page STATUS`` must come, with ``shape`` only keys and types |
 | ``sh`` with ``kill -TERM`` | sends the signal to the hub |
 | ``json client``, ``hex client`` | is sent as a text, or binary, frame |
 | ``json hub``, ``hex hub`` | must come next: the same keys, types and values, except what must differ from run to run |
