@@ -1,4 +1,4 @@
-"""One contestant at one workload, once: a fresh server, its clients, the feeder, and what the operating system counts."""
+"""One contestant at one workload, once: a fresh server, its clients, the feeder, and what the system counts."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks.fanout.contestants import Contestant
 from benchmarks.fanout.contestants.base import Place, Served
 from benchmarks.fanout.figures import percentile
+from benchmarks.fanout.profiling import find_py_spy, profiled
 from benchmarks.fanout.rows import RowMaker, plan_sends, topic
 from benchmarks.fanout.workloads import Workload
 
@@ -29,17 +30,23 @@ _NEVER_READS, _READY_WHEN_OPEN = 1, 2
 class Bench:
     """What trials have in common: the compiled programs, where to work, and which processors are whose."""
 
-    def __init__(self, programs: dict[str, Path], cache: Path) -> None:
+    def __init__(
+        self, programs: dict[str, Path], cache: Path, *, pins: bool = True, profiles: Path | None = None
+    ) -> None:
         self._programs = programs
-        self._cache = cache
+        self._cache = cache.resolve()
+        self._profiles = profiles
+        self._py_spy = find_py_spy(cache) if profiles else ""
         cpus = sorted(os.sched_getaffinity(0))
-        self.server_cpus = frozenset(cpus[:1]) if len(cpus) > 1 else None
-        self.load_cpus = frozenset(cpus[-1:]) if len(cpus) > 1 else None
+        self.pins = pins and len(cpus) > 1
+        """Whether the server has the first processor, and reader and feeder have the last."""
+        self._server_cpus = frozenset(cpus[:1]) if self.pins else None
+        self._load_cpus = frozenset(cpus[-1:]) if self.pins else None
 
     def run(self, contestant: Contestant, workload: Workload) -> dict[str, Any]:
         """Run one trial. Returns every raw figure. Raises TrialFailed."""
         with tempfile.TemporaryDirectory(dir=self._cache) as name, ExitStack() as stack:
-            place = Place(Path(name), self._cache, None if contestant.has_threads else self.server_cpus)
+            place = Place(Path(name), self._cache, None if contestant.has_threads else self._server_cpus)
             served = stack.enter_context(contestant.serve(place))
             plan = place.folder / "clients"
             plan.write_bytes(_plan_clients(contestant, workload))
@@ -54,14 +61,17 @@ class Bench:
             feed = stack.enter_context(contestant.open_feed(served))
             sends = place.folder / "sends"
             sends.write_bytes(_plan_feed(contestant, workload, row))
-            os.set_inheritable(feed.fileno(), True)  # noqa: FBT003 - the name says what
+            os.set_inheritable(feed.fileno(), True)
             command = (str(feed.fileno()), str(sends), contestant.feeds_by)
             feeder = stack.enter_context(self._program("pacer", *command, fds=(feed.fileno(),)))
+            if self._profiles is not None:
+                stacks = self._profiles / f"{workload.name}-{contestant.name}.stacks"
+                stack.enter_context(profiled(self._py_spy, served.pids[0], stacks))
             return _measure(workload, served, opened, reader, feeder) | {"row_bytes": row.size}
 
     @contextmanager
     def _program(self, name: str, *arguments: str, fds: Sequence[int] = ()) -> "Iterator[_Program]":
-        pinned = ["taskset", "--cpu-list", ",".join(map(str, self.load_cpus))] if self.load_cpus else []
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, self._load_cpus))] if self._load_cpus else []
         process = subprocess.Popen(  # noqa: S603 - our own
             [*pinned, str(self._programs[name]), *arguments],
             stdin=subprocess.PIPE,

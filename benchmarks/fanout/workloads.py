@@ -28,8 +28,8 @@ class Group:
 class Workload:
     """A fixed schedule and its audience.
 
-    ``batches``: which symbols speak together; they take turns, one every ``period_ns``. ``each_client``: one that says
-    what it holds for every delivery, where no two rows may travel together.
+    ``batches``: which symbols speak together; they take turns, one every ``period_ns``. ``has_bursts``: whether it
+    matters when the last client has the last byte of a batch.
     """
 
     name: str
@@ -42,9 +42,8 @@ class Workload:
     levels: int = 5
     has_bursts: bool = False
     connects_per_s: float = 0
-    is_unbatched: bool = False
-    peers: tuple[str, ...] = ()
-    """Who it is run with besides the hub; nothing: everybody."""
+    contestants: tuple[str, ...] = ()
+    """Who takes part; nothing: everybody who can."""
     parameters: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -113,7 +112,7 @@ def _hot(rows_per_s: int, seconds: float) -> Workload:
     )
 
 
-def _burst(name: str, whole: int, peers: tuple[str, ...] = ()) -> Workload:
+def _burst(name: str, whole: int) -> Workload:
     more = f", and {whole} clients of the whole market" if whole else ""
     return Workload(
         name=name,
@@ -123,7 +122,6 @@ def _burst(name: str, whole: int, peers: tuple[str, ...] = ()) -> Workload:
         period_ns=3 * SECOND_NS,
         seconds=30,
         has_bursts=True,
-        peers=peers,
     )
 
 
@@ -167,12 +165,12 @@ def _idle() -> Workload:
 def _curve(axis: str, clients: int, symbols: int, each: int) -> Workload:
     return Workload(
         name=f"curve-{axis}-{ {'clients': clients, 'symbols': symbols, 'subscriptions': clients * each}[axis] }",
-        what=f"{clients:,} clients with {each} of {symbols:,} symbols each, every symbol once in 3 s, 20 batches a second",
+        what=f"{clients:,} clients with {each} of {symbols:,} symbols, each symbol once in 3 s, 20 batches a second",
         groups=(Group("all", clients, each),),
         batches=tuple(range(first, symbols, 60) for first in range(60)),
         period_ns=SECOND_NS // 20,
         seconds=9,
-        peers=("hub-no-journal",),
+        contestants=("hub", "hub-no-journal"),
         parameters={"clients": clients, "symbols": symbols, "subscriptions": clients * each},
     )
 
@@ -189,13 +187,9 @@ def _curves() -> Iterator[Workload]:
 WORKLOADS: Final = {
     workload.name: workload
     for workload in (
-        replace(
-            _hot(300, 10),
-            name="hot-unbatched",
-            what="one topic, 200 clients, one row of 300 bytes a message, 300 a second, no two rows in one write",
-            is_unbatched=True,
-        ),
+        replace(_hot(300, 10), name="hot-unbatched"),
         _burst("burst", 0),
+        _hot(300, 10),
         _hot(1000, 10),
         _hot(2000, 10),
         _hot(10_000, 10),
@@ -209,13 +203,19 @@ WORKLOADS: Final = {
 }
 """By name, the most telling first."""
 
-QUICK: Final = ("hot-unbatched", "hot-2000", "burst", "steady")
-QUICK_SECONDS: Final = {"hot-unbatched": 3.0, "hot-2000": 3.0, "burst": 6.0, "steady": 3.0}
+QUICK: Final = {
+    "hot-unbatched": (3.0, ("hub", "c-each", "broadcast", "nats")),
+    "hot-2000": (2.0, ("hub", "nats")),
+    "burst": (6.0, ("hub", "c-gathered", "nats")),
+    "steady": (3.0, ("hub", "nats")),
+}
+"""For those who can't wait: seconds and contestants."""
 
 
 def quick(workload: Workload) -> Workload:
     """The same for a shorter time."""
-    return replace(workload, seconds=QUICK_SECONDS.get(workload.name, workload.seconds / 4))
+    seconds, contestants = QUICK.get(workload.name, (workload.seconds / 4, workload.contestants))
+    return replace(workload, seconds=seconds, contestants=contestants)
 
 
 def smoke(workload: Workload) -> Workload:

@@ -6,12 +6,13 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.fanout.rows import RowMaker, Template, masked_header
+from benchmarks.fanout.workloads import Workload
 
 START_TIMEOUT_S: Final = 30.0
 KEY: Final = "YXJndXMtYmVuY2htYXJrIQ=="
@@ -49,7 +50,15 @@ class Contestant(ABC):
     has_threads = False
     """Whether it uses more than one processor; the others are held to one."""
     ready_when_open = False
-    wildcard = "*"
+    """Whether a client is subscribed as soon as its connection is open; the others are told."""
+    has_patterns = True
+    """Whether a client can have all topics at once."""
+
+    def can(self, workload: Workload) -> bool:
+        """Whether it takes part in a workload."""
+        if workload.contestants and self.name not in workload.contestants:
+            return False
+        return self.has_patterns or all(group.symbols for group in workload.groups)
 
     @abstractmethod
     def missing(self, cache: Path) -> str:
@@ -60,8 +69,8 @@ class Contestant(ABC):
         """What is measured, as exactly as it says."""
 
     @abstractmethod
-    def serve(self, place: Place) -> Iterator[Served]:
-        """Run it for the length of a ``with`` block (`contextlib.contextmanager`)."""
+    def serve(self, place: Place) -> AbstractContextManager[Served]:
+        """Run it for the length of a ``with`` block."""
 
     @abstractmethod
     def hello(self, topics: Sequence[str]) -> bytes:

@@ -35,7 +35,6 @@ class ArgusHub(Contestant):
 
     dialect = "hub"
     feeds_by = "ws"
-    wildcard = "tick:*"
 
     def __init__(self, name: str, options: tuple[str, ...]) -> None:
         self.name = name
@@ -67,7 +66,9 @@ class ArgusHub(Contestant):
         return upgrade("/ws", "argus.v1.msgpack")
 
     def hello(self, topics: Sequence[str]) -> bytes:  # noqa: D102
-        return masked(msgspec.msgpack.encode({"op": "subscribe", "topics": topics or [self.wildcard], "since": "none"}))
+        return masked(
+            msgspec.msgpack.encode({"op": "subscribe", "topics": list(topics) or ["tick:*"], "since": "none"})
+        )
 
     def open_feed(self, served: Served) -> socket.socket:  # noqa: D102
         feed = connect(served.feed_port)
@@ -98,9 +99,9 @@ def _tell(feed: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _hear(feed: socket.socket) -> dict[str, Any]:
-    """The next message, a short one."""
+    """The next message."""
     size = feed.recv(2, socket.MSG_WAITALL)[1]
-    if size == 126:
-        size = int.from_bytes(feed.recv(2, socket.MSG_WAITALL))
+    if size >= 126:
+        size = int.from_bytes(feed.recv(2 if size == 126 else 8, socket.MSG_WAITALL))
     said: dict[str, Any] = msgspec.msgpack.decode(feed.recv(size, socket.MSG_WAITALL))
     return said

@@ -53,6 +53,7 @@ class Nchan(Contestant):
     name = "nchan"
     title = "nginx with nchan"
     ready_when_open = True
+    has_patterns = False
 
     def missing(self, cache: Path) -> str:  # noqa: D102
         if shutil.which("nginx") and _MODULE.exists():
