@@ -118,11 +118,8 @@ def markdown(document: Document, picture: str) -> str:
 
 
 def _bars(document: Document, workload: str) -> list[tuple[str, float]]:
-    return [
-        (document["contestants"][name]["title"], figures["cpu_us_per_row"])
-        for name, figures in results(document, workload).items()
-        if figures.get("cpu_us_per_row")
-    ]
+    spent = {name: figures.get("cpu_us_per_row") for name, figures in results(document, workload).items()}
+    return [(document["contestants"][name]["title"], cpu_us) for name, cpu_us in spent.items() if cpu_us]
 
 
 def svg(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:

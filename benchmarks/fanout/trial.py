@@ -22,7 +22,7 @@ from benchmarks.fanout.workloads import Workload
 READY_TIMEOUT_S: Final = 120.0
 GRACE_S: Final = 5.0
 """How long after its time a row may come and still count."""
-START_IN_S: Final = 0.3
+START_IN_S: Final = 0.2
 SETTLE_S: Final = 0.5
 _NEVER_READS, _READY_WHEN_OPEN = 1, 2
 

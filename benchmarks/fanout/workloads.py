@@ -6,9 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 SECOND_NS: Final = 1_000_000_000
-WARM_UP_S: Final = 1.0
-PAUSE_S: Final = 0.5
-"""Between warming up and what is measured."""
 
 ALL: Final = 0
 """As a number of symbols: every one, by pattern."""
@@ -29,7 +26,8 @@ class Workload:
     """A fixed schedule and its audience.
 
     ``batches``: which symbols speak together; they take turns, one every ``period_ns``. ``has_bursts``: whether it
-    matters when the last client has the last byte of a batch.
+    matters when the last client has the last byte of a batch. For ``warm_up_s`` every topic speaks once, and for
+    ``pause_s`` nothing comes, before it counts.
     """
 
     name: str
@@ -42,6 +40,8 @@ class Workload:
     levels: int = 5
     has_bursts: bool = False
     connects_per_s: float = 0
+    warm_up_s: float = 1.0
+    pause_s: float = 0.5
     contestants: tuple[str, ...] = ()
     """Who takes part; nothing: everybody who can."""
     parameters: dict[str, float] = field(default_factory=dict)
@@ -71,10 +71,10 @@ class Workload:
         Returns:
             The sends, and from when to when they count; what comes before is for warming up.
         """
-        warm_ns = int(WARM_UP_S * SECOND_NS)
-        once = len(self.batches)  # every topic speaks once before it counts
+        warm_ns = int(self.warm_up_s * SECOND_NS)
+        once = len(self.batches)
         warm_up = [(number * min(self.period_ns, warm_ns // once), number) for number in range(once)]
-        from_ns = warm_ns + int(PAUSE_S * SECOND_NS)
+        from_ns = warm_ns + int(self.pause_s * SECOND_NS)
         count = max(1, round(self.seconds * SECOND_NS / self.period_ns))
         sends = [(from_ns + n * self.period_ns, n % once) for n in range(count)]
         return warm_up + sends, from_ns, from_ns + count * self.period_ns
@@ -225,6 +225,8 @@ def smoke(workload: Workload) -> Workload:
         workload,
         groups=tuple(few),
         batches=tuple(batch[:50] for batch in workload.batches[:50]),
-        period_ns=SECOND_NS // 20,
-        seconds=0.5,
+        period_ns=SECOND_NS // 50,
+        seconds=0.2 if workload.seconds else 0,
+        warm_up_s=0.2,
+        pause_s=0.1,
     )
