@@ -88,7 +88,7 @@ def _run(
                 trials.append({"contestant": contestant.name, "round": turn, **trial})
                 took_s = time.monotonic() - begun_s
                 _note(f"[{number}/{total}] {workload.name} · {contestant.name}: {_short(trial)} ({took_s:.0f} s)")
-        write(asked.out, document)  # what is done is kept, whatever comes
+            write(asked.out, document)  # what is done is kept, whatever comes
     return document
 
 

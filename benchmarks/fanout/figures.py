@@ -30,13 +30,15 @@ def figures_of(trial: Mapping[str, Any]) -> dict[str, float | None]:
         return {name: trial[name] for name in ("rss_bytes_per_client", "open_s", "cpu_us_per_client", "open_p99_ms")}
     rows, reader = trial["reader"]["rows"], trial["reader"]
     delays = reader["groups"][0]["delays_ns"]
-    frames = sum(group["frames"] for group in reader["groups"])
+    frames, reads = (sum(group[what] for group in reader["groups"]) for what in ("frames", "reads"))
     last_ms = [batch["last_ns"] / 1e6 for batch in reader["batches"]]
     return {
         "cpu_us_per_row": trial["server_cpu_s"] / rows * 1e6 if rows else None,
         "cpu_share": trial["server_cpu_s"] / trial["seconds"],
         "rows_per_cpu_s": rows / trial["server_cpu_s"],
+        "system_share": _share(trial["server_system_s"], trial["server_user_s"]),
         "rows_per_frame": rows / frames if frames else None,
+        "rows_per_read": rows / reads if reads else None,
         "p50_ms": _ms(percentile(delays, 0.5)),
         "p99_ms": _ms(percentile(delays, 0.99)),
         "p999_ms": _ms(percentile(delays, 0.999)),
@@ -57,3 +59,7 @@ def medians(trials: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 def _ms(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / 1e6
+
+
+def _share(part: float, rest: float) -> float | None:
+    return part / (part + rest) if part + rest else None

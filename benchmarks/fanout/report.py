@@ -21,12 +21,14 @@ Column = tuple[str, str, str]
 COLUMNS: Final[Sequence[Column]] = (
     ("CPU µs/row", "cpu_us_per_row", ".2f"),
     ("× hub", "to_hub", ".2f"),
+    ("in kernel", "system_share", ".0%"),
     ("p50 ms", "p50_ms", ".2f"),
     ("p99 ms", "p99_ms", ".2f"),
     ("p99.9 ms", "p999_ms", ".2f"),
     ("max ms", "max_ms", ".1f"),
     ("last ms", "last_ms", ".1f"),
     ("rows/frame", "rows_per_frame", ".1f"),
+    ("rows/read", "rows_per_read", ".1f"),
     ("server CPU", "cpu_share", ".0%"),
     ("reader CPU", "reader_cpu_share", ".0%"),
     ("late ms", "feeder_late_p99_ms", ".2f"),
@@ -39,11 +41,12 @@ IDLE_COLUMNS: Final[Sequence[Column]] = (
     ("p99 of one ms", "open_p99_ms", ".1f"),
 )
 LEGEND: Final = """\
-CPU: user and system mode of the server, per row that a client received. × hub: how many times the hub's. Delays count
-from the time at which a row was planned to be sent, up to the last byte of its frame at the client. last: from a
-burst to the last byte at the last client. rows/frame: how many rows travel in one WebSocket message. reader CPU: that
-of the load reader; near 100 % it would be measured itself. late: by how much the feeder missed its plan, p99.
-missing: rows that did not come within five seconds of their time: the server could not keep up."""
+CPU: user and system mode of the server, per row that a client received; in kernel: its share in system mode. × hub:
+how many times the hub's. Delays count from the time at which a row was planned to be sent, up to the last byte of its
+frame at the client. last: from a burst to the last byte at the last client. rows/frame: how many rows travel in one
+WebSocket message; rows/read: how many the client finds at once, so that 1.0 says that nothing was batched on the way.
+reader CPU: that of the load reader; near 100 % it would be measured itself. late: by how much the feeder missed its
+plan, p99. missing: rows that did not come within five seconds of their time: the server could not keep up."""
 
 
 def table(document: Document, workload: str) -> Iterator[list[str]]:

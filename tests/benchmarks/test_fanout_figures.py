@@ -17,11 +17,13 @@ def histogram(*buckets: tuple[int, int]) -> dict[str, Any]:
 
 
 def trial(contestant: str, cpu_s: float, late_ms: int = 2, rows: int = 1000) -> dict[str, Any]:
-    group = {"frames": 100, "delays_ns": histogram((1_000_000, 900), (late_ms * 1_000_000, 100))}
+    group = {"frames": 100, "reads": 50, "delays_ns": histogram((1_000_000, 900), (late_ms * 1_000_000, 100))}
     return {
         "contestant": contestant,
         "round": 0,
         "server_cpu_s": cpu_s,
+        "server_user_s": 0.75 * cpu_s,
+        "server_system_s": 0.25 * cpu_s,
         "reader_cpu_s": 0.1,
         "seconds": 1.0,
         "expected_rows": 1000,
@@ -56,6 +58,8 @@ def test_figures_are_medians_over_the_rounds() -> None:
     assert found["hub"]["p50_ms"] == 1.0
     assert found["hub"]["last_ms"] == 5.0
     assert found["hub"]["rows_per_frame"] == 10.0
+    assert found["hub"]["rows_per_read"] == 20.0
+    assert found["hub"]["system_share"] == pytest.approx(0.25)
 
 
 def test_tables_hold_peers_against_the_hub_and_name_what_failed_or_did_not_run(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ struct batch {
 
 struct group {
     struct histogram delays;
-    uint64_t clients, frames, bytes;
+    uint64_t clients, frames, bytes, reads;
 };
 
 static void (*take_payload)(struct client *, int, const uint8_t *, size_t, int64_t);
@@ -280,6 +280,7 @@ static void receive(struct client *client)
         return;
     }
     int64_t now_ns = wall_ns();
+    uint64_t before = rows;
     if (client->phase == OPENING) {
         append(&client->rest, bytes, (size_t)count);
         take_answer(client);
@@ -291,6 +292,7 @@ static void receive(struct client *client)
         size_t gone = take_frames(client, bytes, (size_t)count, now_ns);
         append(&client->rest, bytes + gone, (size_t)count - gone);
     }
+    groups[client->group].reads += rows > before;
     if (!client->rest.size && client->rest.room > BUFFER_BYTES) {
         free(client->rest.bytes);
         client->rest = (struct buffer){NULL, 0, 0};
@@ -385,8 +387,8 @@ static void report(void)
            rows, other_rows, last_ns / 1000, closed, closed_never_read);
     for (int n = 0; n < GROUPS; n++) {
         struct group *group = &groups[n];
-        printf("%s{\"clients\": %" PRIu64 ", \"frames\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"delays_ns\": ",
-               n ? ", " : "", group->clients, group->frames, group->bytes);
+        printf("%s{\"clients\": %" PRIu64 ", \"frames\": %" PRIu64 ", \"reads\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"delays_ns\": ",
+               n ? ", " : "", group->clients, group->frames, group->reads, group->bytes);
         print_histogram(stdout, &group->delays);
         putchar('}');
     }
