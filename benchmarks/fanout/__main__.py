@@ -7,6 +7,7 @@ python -m benchmarks.fanout --list
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ CACHE: Final = Path("data/benchmark")
 def main() -> int:
     """Run what is asked for. Returns the exit code: 1 when a trial failed."""
     asked = _arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with it
     if asked.list:
         _say(_listing(asked.cache))
         return 0
