@@ -39,8 +39,7 @@ def main() -> int:
     try:
         settings = load(sys.argv[1:], os.environ)
         configure_logging(settings.log_format, settings.log_level)
-        is_fed = settings.role == "hub" and (settings.source == "feed" or settings.isolate_source)
-        source = None if is_fed else make_source(settings)
+        source = own_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             if settings.role == "feeder" and source is not None:
                 runner.run(feed(settings, source))
@@ -55,6 +54,17 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def own_source(settings: Settings) -> Source | None:
+    """Make the source that runs in this process; None for a hub that is fed. Raises as `make_source` does.
+
+    One that a child process will run is made too: what is wrong with it must be told before anything is begun.
+    """
+    if settings.source == "feed":
+        return None
+    source = make_source(settings)
+    return None if settings.isolate_source else source
 
 
 async def serve(settings: Settings, source: Source | None) -> None:

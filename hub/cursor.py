@@ -52,7 +52,7 @@ class Cursor:
         self.at = at
         """The arrival number up to which everything was read."""
         self.until: int | None = None
-        """Arrival number of the last row that is meant, where that is known: what comes later can't be lost."""
+        """Arrival number of the last row that is meant, where that is known: gap notices after it are not."""
         self.losses: dict[Topic, Loss] = {}
         self._history = history
         self._segment = segment
@@ -66,10 +66,6 @@ class Cursor:
     def in_memory(self) -> bool:
         """Whether it goes on from a segment that it knows, and not by its number."""
         return self._segment is not None and not self._segment.gone
-
-    def meant_up_to(self, at: int) -> int:
-        """The arrival number of the last row that may be meant among those up to ``at``, which is not behind it."""
-        return at if self.until is None else max(self.at, min(at, self.until))
 
     def read(self, up_to: int, topics: Set[Topic], begins: Mapping[Topic, int], most: int) -> list[Run]:
         """Go on by one bounded step and return what is there for these topics, in order of arrival.
@@ -152,9 +148,9 @@ class Cursor:
 
         Args:
             firsts: by topic, the number of the row that would have been next.
-            nexts: that of the first row after what is gone, or after ``until``.
+            nexts: that of the first row after what is gone.
         """
-        self._passed = [*self._notices(self.meant_up_to(up_to - 1))]
+        self._passed = [*self._notices(up_to - 1 if self.until is None else min(self.until, up_to - 1))]
         for topic, first in firsts.items():
             if first < nexts[topic]:
                 known = self._dropped.get(topic)

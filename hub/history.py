@@ -180,7 +180,7 @@ class History:
             if segment is not None:
                 return segment
             if cursor.at + 1 == at:  # nobody told the cursor yet
-                self._lose_past(self._segments[0].first_at - 1)
+                self._lose_past()
         return self._segments[self._number(at)]
 
     def notices(self, at: int, up_to: int) -> Sequence[GapNotice]:
@@ -193,6 +193,10 @@ class History:
             end = bisect_right(self._notices, up_to, key=lambda notice: notice.after_at)
             found += self._notices[begin:end]
         return found
+
+    def notices_today(self, up_to: int) -> Sequence[GapNotice]:
+        """The gap notices of the newest trading day that is held, up to those right after row ``up_to``."""
+        return self.notices(0 if self.past is None else self.past.day_first_at - 1, up_to)
 
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""
@@ -254,7 +258,10 @@ class History:
     def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
         """The rows of a topic with exactly this ``time`` that are in memory."""
         found = []
-        for seq in range(topic.first_since(time_ms), topic.seq + 1):
+        first, end = topic.first_since(time_ms), topic.seq + 1
+        if first < end and self.late_at <= topic.at_of(first):  # else it may also be among the rows of later times
+            end = topic.first_since(time_ms + 1)
+        for seq in range(first, end):
             at = topic.at_of(seq)
             segment = self._segments[self._number(at)]
             place = at - segment.first_at
@@ -275,16 +282,8 @@ class History:
 
     def leave_past(self, at: int) -> None:
         """The rows up to ``at`` are about to leave the past: whoever still stands before them loses what is in them."""
-        at = min(at, self._segments[0].first_at - 1)
-        behind = [cursor for cursor in self._cursors if cursor.at < at and not cursor.in_memory]
-        if not behind or self.past is None:
-            return
-        topics = list(self.topics)
-        nexts = self.past.first_after_many(topics, at)
-        for cursor in behind:
-            firsts = self.past.first_after_many(topics, cursor.at)
-            up_to = cursor.meant_up_to(at)
-            cursor.lose(at, firsts, nexts if up_to == at else self.past.first_after_many(topics, up_to))
+        if self.past is not None:
+            self._lose(dict(self.past.first_after_many(list(self.topics), at)), at)
 
     # What is let go
 
@@ -307,7 +306,7 @@ class History:
                 topic.drop(count)
         self._bytes -= segment.bytes
         if self.past is not None and last_at > self.past.at:
-            self._lose_past(segment.first_at - 1)
+            self._lose_past(segment)
         if self.past is None:
             segment.rows = [None] * len(segment.rows)
             for cursor in self._cursors:
@@ -341,7 +340,7 @@ class History:
         """Rows of a segment up to ``at`` are in memory only, which lets them go: who stands before them loses them."""
         for cursor in self._cursors:
             if cursor.at < at:
-                part = slice(cursor.at + 1 - segment.first_at, cursor.meant_up_to(at) + 1 - segment.first_at)
+                part = slice(cursor.at + 1 - segment.first_at, at + 1 - segment.first_at)
                 firsts: dict[Topic, int] = {}
                 nexts: dict[Topic, int] = {}
                 for topic, seq in zip(segment.topics[part], segment.seqs[part], strict=True):
@@ -349,10 +348,30 @@ class History:
                     nexts[topic] = seq + 1
                 cursor.lose(at, firsts, nexts)
 
-    def _lose_past(self, at: int) -> None:
-        """Rows are gone between the past, which reaches up to ``at``, and what is in memory: nobody can bridge that."""
-        self.leave_past(at)
+    def _lose_past(self, *popped: Segment) -> None:
+        """Rows are gone between the past and what is in memory, or was up to now: nobody can bridge that."""
+        self._lose({topic: topic.seq + 1 for topic in self.topics}, self.at, *popped)
         self.past = None
+
+    def _lose(self, nexts: dict[Topic, int], at: int, *popped: Segment) -> None:
+        """Let everybody lose what comes before memory (and ``popped``, that was there), at most up to ``at``.
+
+        ``nexts``: by topic, the number of the first row after ``at``, from which they are counted back in memory. The
+        disk is not asked for those before it: where a damaged place is the reason, it could not count them.
+        """
+        segments = [*popped, *self._segments]
+        first_at = segments[0].first_at
+        behind = [cursor for cursor in self._cursors if cursor.at < min(at, first_at - 1) and not cursor.in_memory]
+        if not behind or self.past is None:
+            return
+        for segment in reversed(segments):
+            part = slice(0, max(0, at + 1 - segment.first_at))
+            nexts.update(zip(reversed(segment.topics[part]), reversed(segment.seqs[part]), strict=True))
+        topics, up_to = list(nexts), min(at, first_at - 1)
+        for cursor in behind:
+            firsts = self.past.first_after_many(topics, cursor.at)
+            if cursor.at < up_to:  # else it was told meanwhile, of damage that this came upon
+                cursor.lose(up_to, {topic: firsts.get(topic, 1) for topic in topics}, nexts)
 
     # Where things are
 

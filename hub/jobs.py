@@ -143,6 +143,8 @@ class HistoryJob:
         return Step(frames, sum(len(run.rows) for run in runs), done)
 
     def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
+        if self._topics and not self._topics - topics:
+            self._hears = hears_nothing  # nobody waits for any of it any more
         self._topics -= topics
         self._cursor.forget(topics)
 

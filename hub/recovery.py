@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hub.cursor import Loss
 from hub.history import History
-from hub.jobs import HistoryJob, Job, gap, snapshot
+from hub.jobs import HistoryJob, Job, gap, snapshot, upstream_gap
 from hub.messages import Gap
 from hub.past import GapNotice
 from hub.topic import Topic
@@ -27,6 +27,7 @@ class Recovery:
 
     def __init__(self, history: History, epoch: str, selectors: Sequence[Selector], request_id: RequestId) -> None:
         self.gaps: list[Gap] = []
+        """What is lost, to be told before anything else."""
         self.replayed = 0
         self._history = history
         self._epoch = epoch
@@ -37,7 +38,7 @@ class Recovery:
         self._newest: list[Topic] = []
         self._begins: dict[Topic, int] = {}
         self._after_at: int | None = None  # what came after this was missed, gap notices included
-        self._since_ms = 0
+        self._since_ms: int | None = None
 
     @property
     def unrecovered(self) -> list[str]:
@@ -97,6 +98,15 @@ class Recovery:
                 self._lost(topic, 1, first - 1)
             self._from(topic, first)
 
+    @property
+    def notices(self) -> list[Gap]:
+        """The gaps of the source from before the first row that is sent: of the day, for a beginning by time."""
+        if self._since_ms is None:
+            return []
+        up_to = self._history.cursor_before(self._begins).at - 1 if self._begins else self._cut
+        notices = filter(self._hears, self._history.notices_today(up_to))
+        return [upstream_gap(self._epoch, notice, self._request_id) for notice in notices]
+
     def jobs(self, before_at: int) -> list[Job]:
         """What sends it: snapshot, then history. ``before_at`` is the position of the client before."""
         jobs: list[Job] = []
@@ -123,7 +133,7 @@ class Recovery:
             self._left_at_cut -= 1
             if self._left_at_cut < 0:
                 return False
-        is_before = notice.to_ms is not None and notice.to_ms < self._since_ms
+        is_before = notice.to_ms is not None and notice.to_ms < (self._since_ms or 0)
         return not is_before and concerns(notice.topic, self._selectors)
 
     def _never_spoke(

@@ -4,7 +4,7 @@ A replay reads the log bit by bit as the client takes it, whatever its length. I
 number of each topic, and whether it is complete, so that the client can verify what it got.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,11 +51,19 @@ class ReplayJob:
     Args:
         cursor: stands before the first row that may be meant.
         lost: gaps that are known before the first row; the replay is incomplete.
+        around: gap notices from before the first row that may be meant, and from after the last.
         speed: 0 as fast as the client reads, 1 original pace by ``recv``, n times.
     """
 
     def __init__(
-        self, epoch: str, cursor: Cursor, wanted: Range, lost: list[Gap], speed: float, request_id: RequestId
+        self,
+        epoch: str,
+        cursor: Cursor,
+        wanted: Range,
+        lost: Sequence[Gap],
+        around: tuple[Sequence[GapNotice], Sequence[GapNotice]],
+        speed: float,
+        request_id: RequestId,
     ) -> None:
         self.request_id = request_id
         self.due_s = 0.0
@@ -63,7 +71,8 @@ class ReplayJob:
         self._epoch = epoch
         self._cursor = cursor
         self._wanted = wanted
-        self._lost = lost
+        before, self._after = around
+        self._first = [*lost, *self._told(before)]
         self._complete = not lost
         self._speed = speed
         self._count = 0
@@ -73,8 +82,8 @@ class ReplayJob:
     def step(self, codec: Codec, now_s: float) -> Step:
         """Make the next frames, perhaps none."""
         wanted = self._wanted
-        frames = [codec.message(message) for message in self._lost]
-        self._lost = []
+        frames = [codec.message(message) for message in self._first]
+        self._first = []
         segment, places = self._cursor.look(wanted.up_to, wanted.begins.keys(), wanted.begins, ROWS_PER_STEP)
         if wanted.from_ms is not None or wanted.to_ms is not None:
             first = -1 if wanted.from_ms is None else wanted.from_ms
@@ -84,7 +93,7 @@ class ReplayJob:
         if self._speed and places:
             places = self._due(segment, places, now_s)
         kept = self._cursor.without_losses(segment, places)
-        notices = filter(wanted.hears, self._cursor.take_notices())
+        notices = self._told(self._cursor.take_notices())
         done = self._cursor.at >= wanted.up_to
         losses = self._cursor.take_losses(at_end=done)
         self._complete = self._complete and not losses
@@ -94,10 +103,16 @@ class ReplayJob:
             self._seen.setdefault(segment.topics[i], [seq, seq])[1] = seq
         self._count += len(kept)
         frames += [codec.data(run.channel, Origin.REPLAY, run.rows, self.request_id) for run in segment.take(kept)]
-        frames += [codec.message(upstream_gap(self._epoch, notice, self.request_id)) for notice in notices]
+        if done:
+            notices += self._told(self._after)
+        frames += map(codec.message, notices)
         if done:
             frames.append(codec.message(self._done()))
         return Step(b"".join(frames), len(kept), done)
+
+    def _told(self, notices: Iterable[GapNotice]) -> list[Gap]:
+        """Of gap notices those that are meant, as they are told."""
+        return [upstream_gap(self._epoch, notice, self.request_id) for notice in notices if self._wanted.hears(notice)]
 
     def _due(self, segment: Segment, places: list[int], now_s: float) -> list[int]:
         """The rows whose turn has come; the cursor goes back to the first whose has not."""
@@ -156,11 +171,15 @@ def plan_replay(
         up_to = 0
     elif isinstance(end, int):
         up_to = history.passed(begins, end)
-    cursor = history.cursor_before(begins)
+    cursor = history.cursor_before(begins) if begins else history.cursor_at_end()
     cursor.until = up_to
+    around: tuple[Sequence[GapNotice], Sequence[GapNotice]] = (), ()
+    if not isinstance(begin, Seq) and not isinstance(end, Seq):  # the times in a range may be those of no row
+        before = history.notices_today(cursor.at - 1 if begins else history.at)
+        around = before, history.notices(up_to + 1, history.at) if begins else ()
     from_ms, to_ms = (begin if isinstance(begin, int) else None), (end if isinstance(end, int) else None)
     wanted = Range(begins, from_ms, to_ms, up_to, selectors)
-    return ReplayJob(epoch, cursor, wanted, lost, request.speed, request.id)
+    return ReplayJob(epoch, cursor, wanted, lost, around, request.speed, request.id)
 
 
 def _firsts(history: History, topics: Sequence[Topic], begin: int | Seq | None) -> Mapping[Topic, int]:

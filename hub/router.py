@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub.conflation import Conflater
-from hub.past import GapNotice
 from hub.topic import Topic
-from hub.topics import Selector, concerns, meet, parse
+from hub.topics import Selector, meet, parse
 from hub.wire import Codec
 
 if TYPE_CHECKING:
@@ -107,12 +106,6 @@ class Router:
                     found |= audience.members
                 found.update(conflater.outbox for conflater in interest.conflaters)
         return found
-
-    def hears(self, outbox: "Outbox", notice: GapNotice) -> bool:
-        """Whether a gap notice concerns a client."""
-        names = list(outbox.audience.names) if outbox.audience is not None else []
-        names += outbox.conflater.names if outbox.conflater is not None else ()
-        return concerns(notice.topic, map(self.select, names))
 
     def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
         """Make a client observe every row of exactly these topic strings; all of them have been through `select`.

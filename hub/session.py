@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -37,11 +36,12 @@ from hub.messages import (
     read_request,
 )
 from hub.outbox import Outbox
+from hub.past import GapNotice
 from hub.recovery import Recovery
 from hub.replay import plan_replay
 from hub.schema import CHANNELS
 from hub.topic import Topic
-from hub.topics import Selector, TopicError
+from hub.topics import Selector, TopicError, concerns
 from hub.wire import Origin, RequestId
 
 PROTOCOL: Final = "argus.v1"
@@ -93,7 +93,8 @@ class Session:
         self._close = close
         self._modes: dict[str, int | None] = {}  # of each topic string: None for every row, else the interval in ms
         self._bucket = TokenBucket(limits.requests_per_s, now_s)
-        outbox.hears = partial(hub.router.hears, outbox)
+        self._since_at: dict[str, int] = {}  # of each topic string: after which arrival number it was subscribed
+        outbox.hears = self._hears
 
     def welcome(self, server: str, heartbeat_s: float, time_ms: int) -> None:
         """Say who is here: the first message of the connection."""
@@ -227,6 +228,8 @@ class Session:
         fresh = [topic for topic in matched if topic not in observed]
         recovery = self._recover(request, fresh, selectors)
         jobs = recovery.jobs(outbox.at(hub.history.at))
+        for name in modes.keys() - self._modes.keys():
+            self._since_at[name] = hub.history.at
         switched, last = self._observe(modes)
         outbox.send(
             Subscribed(
@@ -238,7 +241,7 @@ class Session:
                 replayed=recovery.replayed,
             )
         )
-        for message in recovery.gaps:
+        for message in recovery.gaps + recovery.notices:
             outbox.send(message)
         outbox.begin(hub.history.cursor_at_end(), fresh + switched, [*jobs, *last])
 
@@ -256,6 +259,7 @@ class Session:
         router.move(outbox, frozenset(name for name in modes if name not in latest), keep=latest)
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
+        self._since_at = {name: at for name, at in self._since_at.items() if name in modes}
         if outbox.conflater is not None:
             # The rows that it has not read are conflated to the newest.
             newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
@@ -265,6 +269,11 @@ class Session:
                 outbox.conflater.skip(topic, topic.newest, read_at, max(0, topic.seq - first))
         jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
         return [topic for topic in conflated if topic in outbox.every], jobs
+
+    def _hears(self, notice: GapNotice) -> bool:
+        """Whether a gap notice that the client comes by as it reads on concerns it: no older than its wish."""
+        names = (name for name, since_at in self._since_at.items() if since_at <= notice.after_at)
+        return concerns(notice.topic, map(self._hub.router.select, names))
 
     def _recover(self, request: Subscribe, fresh: Sequence[Topic], selectors: Sequence[Selector]) -> Recovery:
         """What the new topics of a subscribe begin with."""

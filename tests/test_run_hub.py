@@ -20,11 +20,12 @@ import pytest
 import run_hub
 from bridge.app import App
 from bridge.listening import StartError
+from bridge.simulator import SimulatorSource
 from hub.config import Settings
 from hub.history import History
 from hub.journal import JournalSettings
 from hub.opening import Opened
-from run_hub import FED, main, open_history
+from run_hub import FED, main, open_history, own_source
 from tests.bridge.support.running_app import TEN_MS
 from tests.hub.support import journaled
 from tests.hub.support.journaled import deliver_times, hub_of, ignore, kill
@@ -64,6 +65,9 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         (("--port", "70000"), "--port"),
         (("--nonsense",), "--nonsense"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1"),
+        (("--isolate-source", "--source", "xtquant"), "xtquant"),
+        (("--isolate-source", "--faults", "explosion@3"), "explosion"),
+        (("--isolate-source", "--source", "recording", "--recording", "nowhere.csv"), "nowhere.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -81,11 +85,20 @@ def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(
     (line,) = err.splitlines()
     assert line.startswith("run_hub.py: ")
     assert named in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def content(folder: Path) -> dict[str, bytes]:
     """Every file in a folder and what is in it."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_who_runs_the_source_is_said_by_the_settings() -> None:
+    assert isinstance(own_source(Settings(symbols=5)), SimulatorSource)
+    to = "ws://127.0.0.1:1/feed"
+    assert isinstance(own_source(Settings(symbols=5, role="feeder", to=to)), SimulatorSource)
+    assert own_source(Settings(symbols=5, isolate_source=True)) is None
+    assert own_source(Settings(source="feed")) is None
 
 
 @pytest.mark.parametrize("way", ["sim", "feed", "isolated", "no journal"])

@@ -136,6 +136,47 @@ def test_a_port_in_use_is_told_in_one_line() -> None:
         check_refusal("--symbols", "5", "--port", port, names=port)
 
 
+def test_a_failed_start_leaves_nothing_behind_and_can_be_tried_again(tmp_path: Path) -> None:
+    """With the same options: a file to record into that is there already would be another mistake."""
+    kept = ("--data", str(tmp_path / "data"), "--record", str(tmp_path / "day.csv"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for _ in range(2):
+            check_refusal("--symbols", "5", "--port", port, *kept, names=port)
+    check_refusal("--isolate-source", "--faults", "explosion@3", *kept, names="explosion")
+    assert list(tmp_path.iterdir()) == []
+
+
+def everything_in(folder: Path) -> list[Path]:
+    return list(folder.rglob("*"))
+
+
+async def test_without_a_journal_the_hub_writes_nothing(start_hub: StartHub, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    hub = start_hub("--symbols", "5", "--speed", "10", "--data", str(data), "--no-journal")
+    async with plain_client(hub.ws_url) as client:
+        await client.send("subscribe", topics=["tick:*"], since={"time": 0})
+        await client.until(lambda message: isinstance(message, Data))
+    assert hub.figure("argus_journal_on") == 0
+    hub.stop()
+    assert [path for path in everything_in(tmp_path) if path.suffix != ".log"] == []
+
+
+async def test_two_hubs_with_the_same_data_both_serve_and_the_second_says_that_it_has_no_journal(
+    start_hub: StartHub, tmp_path: Path
+) -> None:
+    same = ("--symbols", "5", "--speed", "10", "--data", str(tmp_path / "data"))
+    first, second = start_hub(*same), start_hub(*same)
+    for hub in (first, second):
+        async with plain_client(hub.ws_url) as client:
+            await client.send("subscribe", topics=["tick:*"], since={"time": 0})
+            await client.until(lambda message: isinstance(message, Data))
+    assert (first.figure("argus_journal_on"), second.figure("argus_journal_on")) == (1, 0)
+    assert "in use by another hub" in second.get("/readyz").body
+    assert "in use by another hub" in second.log()
+    assert "in use" not in first.log()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "hub.example"])  # noqa: S104 - it must be refused
 def test_an_address_beyond_loopback_needs_a_token(host: str) -> None:
     check_refusal("--host", host, names=host)

@@ -255,19 +255,18 @@ def test_topics_that_are_not_read_are_not_told_as_lost(tmp_path: Path) -> None:
         assert losses_of(read_all(cursor, j.topics(B), j.history.at))[0] == {B: (1, 4)}
 
 
-def test_what_comes_after_the_last_row_that_is_meant_is_not_lost(tmp_path: Path) -> None:
+def test_gap_notices_after_the_last_row_that_is_meant_are_not_told_when_files_expire(tmp_path: Path) -> None:
     with journalled(tmp_path, ONE_DAY, **BY_SEGMENT) as j:
-        j.speak(*[A, B] * 6)
-        cursor = j.history.cursor_after(0)
-        cursor.until = 3
+        j.speak(A, A)
+        j.announce("tick:6*")
+        j.speak(A)
+        j.announce("tick:*")
+        j.speak(*[A] * 8)
+        history, live = j.history.cursor_after(0), j.history.cursor_after(2)
+        history.until = 2
         j.next_day()
-        assert sorted(read_step(cursor, j.topics(A, B), 3)) == [("lost", A, 1, 2), ("lost", B, 1, 1)]
-        cursor = j.history.cursor_after(8)
-        cursor.until = 9
-        j.speak(*[A, B] * 4)
-        j.next_day()
-        assert cursor.at > 9
-        assert read_step(cursor, j.topics(A, B), 9) == [("lost", A, 5, 5)]
+        assert [notice.topic for notice in history.take_notices()] == ["tick:6*"]
+        assert [notice.topic for notice in live.take_notices()] == ["tick:6*", "tick:*"]
 
 
 def test_who_stands_in_memory_loses_nothing_when_files_expire(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import hub.topics
 from hub.history import History
+from hub.past import GapNotice
 from hub.router import Audience, Names, Router
 from hub.topic import Topic
 from hub.topics import TopicError, glob
 from hub.wire import Codec
-from tests.hub.support.core import JSON, MSGPACK, row_of
+from tests.hub.support.core import JSON, MSGPACK, Client, make_hub, publish, row_of
 
 A, B, C, STAR_MARKET = "600000.SH", "600001.SH", "000001.SZ", "688001.SH"
 UNIVERSES = {"two": [B, "688*.SH"]}
@@ -350,3 +351,38 @@ def test_after_any_moves_everybody_observes_what_its_strings_cover(steps: list[A
         assert {(audience.codec.name, audience.names) for audience in market.router.audiences} == groups
         assert sum(len(audience.live) for audience in market.router.audiences) == sum(map(bool, names.values()))
         assert (market.wants or [frozenset()])[-1] == set().union(*names.values())
+
+
+# Who is told of what the source lost
+
+
+@pytest.mark.parametrize(
+    ("said_of", "told"),
+    [
+        ("tick:*", {"exact", "pattern", "universe", "latest", "lagging"}),
+        ("tick:*.SH", {"exact", "universe", "latest", "lagging"}),
+        (f"tick:{A}", {"exact", "lagging"}),
+        (f"tick:{STAR_MARKET}", {"universe", "latest"}),
+        ("tick:0*", {"pattern"}),
+        ("1m:*", {"bars"}),
+        ("1d:*", set()),
+    ],
+)
+@pytest.mark.parametrize("spoken", [[], [A, B, C, STAR_MARKET]], ids=["before anybody spoke", "later"])
+def test_a_gap_of_the_source_is_for_whoever_can_be_concerned_whatever_has_spoken(
+    said_of: str, told: set[str], spoken: list[str]
+) -> None:
+    hub = make_hub()
+    publish(hub, *spoken)
+    hub.flush()
+    clients = {name: Client(hub) for name in ("exact", "pattern", "universe", "latest", "lagging", "bars", "nobody")}
+    clients["exact"].ask("subscribe", topics=[f"tick:{A}"], since="none")
+    clients["pattern"].ask("subscribe", topics=["tick:*.SZ"], since="none")
+    clients["universe"].ask("subscribe", topics=["tick:@two"], since="none")
+    clients["latest"].ask("subscribe", topics=["tick:688*"], since="none", mode="latest")
+    clients["lagging"].ask("subscribe", topics=[f"tick:{A}"])
+    clients["bars"].ask("subscribe", topics=["1m:*"], since="none")
+    notice = GapNotice(hub.history.at, said_of, None, None)
+    found = hub.router.hearers(said_of)
+    assert {name for name, client in clients.items() if client.outbox in found} == told
+    assert {name for name, client in clients.items() if client.outbox.hears(notice)} == told

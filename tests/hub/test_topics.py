@@ -1,10 +1,12 @@
 """Topic strings: what is accepted, what each selects, and what is refused with which code."""
 
+from itertools import product
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.topics import MAX_TOPIC_CHARS, TopicError, any_of, glob, parse
+from hub.topics import MAX_TOPIC_CHARS, TopicError, any_of, concerns, glob, meet, parse
 
 UNIVERSES = {"沪深A股": ["600000.SH", "*.SZ"], "none": []}
 
@@ -118,3 +120,89 @@ def test_a_giant_topic_gives_a_short_message() -> None:
     with pytest.raises(TopicError) as caught:
         parse("tick:" + "*" * 100_000, {})
     assert len(str(caught.value)) < 2 * MAX_TOPIC_CHARS
+
+
+# Whether two can mean the same instrument
+
+UNIVERSES_THAT_MEET = {
+    "two": ["600001.SH", "688*.SH"],
+    "shenzhen": ["*.SZ"],
+    "mixed": ["000001.SZ", "6*"],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tick:600000.SH", "tick:600000.SH"),
+        ("tick:600000.SH", "tick:*"),
+        ("tick:600000.SH", "tick:6*.SH"),
+        ("tick:*", "tick:*"),
+        ("tick:*.SH", "tick:6*"),
+        ("tick:*.SH", "tick:000001*"),  # there may be such a code one day
+        ("tick:6*", "tick:60*"),
+        ("tick:6*.SH", "tick:*0.SH"),
+        ("tick:*0*", "tick:6*.SZ"),
+        ("tick:*00*", "tick:*11*"),
+        ("tick:600*H", "tick:600000*SH"),
+        ("tick:@two", "tick:600001.SH"),
+        ("tick:@two", "tick:688001.SH"),
+        ("tick:@two", "tick:*.SH"),
+        ("tick:@two", "tick:6*"),
+        ("tick:@two", "tick:@mixed"),
+        ("tick:@shenzhen", "tick:@mixed"),
+        ("tick:@shenzhen", "tick:*"),
+        ("status:*", "status:SH"),
+    ],
+)
+def test_two_that_can_mean_the_same_instrument_meet_whichever_is_first(one: str, other: str) -> None:
+    first, second = (parse(text, UNIVERSES_THAT_MEET) for text in (one, other))
+    assert meet(first, second)
+    assert meet(second, first)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tick:600000.SH", "tick:600001.SH"),
+        ("tick:600000.SH", "1m:600000.SH"),
+        ("tick:*", "1m:*"),
+        ("tick:*", "status:*"),
+        ("tick:600000.SH", "tick:*.SZ"),
+        ("tick:600000.SH", "tick:0*"),
+        ("tick:*.SH", "tick:*.SZ"),
+        ("tick:6*", "tick:0*"),
+        ("tick:60*.SH", "tick:61*.SH"),
+        ("tick:6*1.SH", "tick:*2.SH"),
+        ("tick:@two", "tick:600000.SH"),
+        ("tick:@two", "tick:*.SZ"),
+        ("tick:@two", "tick:60*2.SH"),
+        ("tick:@two", "tick:@shenzhen"),
+        ("tick:@two", "1m:@two"),
+        ("tick:@none", "tick:*"),
+        ("tick:@none", "tick:@none"),
+    ],
+)
+def test_two_that_can_mean_no_instrument_in_common_do_not_meet(one: str, other: str) -> None:
+    first, second = (parse(text, UNIVERSES_THAT_MEET) for text in (one, other))
+    assert not meet(first, second)
+    assert not meet(second, first)
+
+
+_SHORT = ["".join(letters) for length in range(7) for letters in product("0.", repeat=length)]
+_PATTERNS = st.text("0.*", min_size=1, max_size=4)
+
+
+@given(_PATTERNS, _PATTERNS)
+def test_patterns_meet_exactly_where_some_text_fits_both(one: str, other: str) -> None:
+    universes = {"one": [one], "other": [other]}
+    fits = any(glob(one)(text) and glob(other)(text) for text in _SHORT)  # six letters are enough for four and four
+    assert meet(parse("tick:@one", universes), parse("tick:@other", universes)) is fits
+
+
+def test_what_is_said_concerns_whoever_selected_at_least_one_that_it_can_mean() -> None:
+    selected = [parse(text, UNIVERSES_THAT_MEET) for text in ("tick:000001.SZ", "tick:@two")]
+    said = ["tick:000001.SZ", "tick:*", "tick:688*.SH", "tick:600001.SH", "tick:000002.SZ", "1m:*", "tick:30*"]
+    assert [concerns(topic, selected) for topic in said] == [True, True, True, True, False, False, False]
+    assert not concerns("tick:*", [])

@@ -35,9 +35,10 @@ class Journalled:
         self.day = DAY
         self._settings = settings
         self._ring = {"ring_rows": 1000, "ring_bytes": AMPLE_BYTES} | ring
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Start with what the folder holds."""
         history = History(**self._ring)
         opened = with_journal(
             history, self.folder, self._settings, source="test", run=None, day=self.day, on_append=_ignore
@@ -85,7 +86,7 @@ class Journalled:
         """Kill the hub and begin again with what the disk holds."""
         kill(self.journal)
         self._ring |= ring
-        self._begin()
+        self.begin()
 
     def close(self) -> None:
         kill(self.journal)
