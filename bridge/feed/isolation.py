@@ -85,6 +85,8 @@ class ChildFeeder:
     ) -> None:
         self.starts = 0
         """How many times it was started."""
+        self.pid: int | None = None
+        """Of the child that runs; None while none does."""
         self._command = command
         self._environ = environ
         self._starts_again = starts_again
@@ -123,9 +125,11 @@ class ChildFeeder:
             stdout=subprocess.DEVNULL,  # its log goes to the hub's standard error
             **_APART,
         )
+        self.pid = child.pid
         try:
             return await child.wait()
         finally:
+            self.pid = None
             if child.returncode is None:
                 await _end(child)
 

@@ -50,7 +50,8 @@ class Truth:
 def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
     """Work out what the hub took, with the help of a diary that covers everything.
 
-    The last run is taken as a whole; of each other one, the batches up to the last of which this diary has a row.
+    The last run is taken as a whole; of each other one, the batches up to the last of which this diary has every row:
+    of one that was lost, a row may have come all the same, in the snapshot with which the next run begins.
     """
     runs: dict[str, list[NotedBatch]] = {}
     missed: dict[str, list[Noted]] = {}
@@ -90,7 +91,7 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
 
 
 def _taken(batches: Sequence[NotedBatch], seen: set[int]) -> int:
-    return max((n for n, batch in enumerate(batches, 1) if any(row.digest in seen for row in batch.rows)), default=0)
+    return max((n for n, batch in enumerate(batches, 1) if all(row.digest in seen for row in batch.rows)), default=0)
 
 
 def covered(diary: Diary, truth: Truth) -> list[Due]:
