@@ -11,6 +11,8 @@ CODES: Final = [f"{600000 + number}.SH" for number in range(200)]
 WHOLE_DAY: Final = {"time": 0}
 DAY_BYTES: Final = 20_000_000
 """What 50,000 rows take in JSON, at the least."""
+LIVE_ROWS: Final = 167
+"""Three times as many are one more than a client that catches up is given at once."""
 SMALL_MEMORY: Final = ("--ring-bytes", str(2**22), "--ring-rows", "20")
 
 
@@ -24,14 +26,18 @@ async def test_a_throttled_client_that_reads_a_whole_day_from_the_journal_costs_
         reader, trader = Account(fed.given, since=WHOLE_DAY), Account(fed.given)
         async with fed.client(trader) as trading, plain_client(line.url) as reading:
             await reader.subscribe(reading)
-            for so_many in range(5_000, day_rows - 5_000, 5_000):
-                await reader.read_rows(reading, so_many)
-                await fed.feeder.feed_ticks(CODES)
+            await reader.read_rows(reading, 1_000)
+            line.flowing.clear()
+            for _ in range(3):
+                await fed.feeder.feed_ticks(CODES[:LIVE_ROWS])
                 await trader.read_all(trading)
-                assert len(reader.rows) < day_rows, "the trader waited until the reader had its history"
+            sent = fed.hub.figure("argus_rows_out_total") - len(trader.snapshot) - len(trader.rows)
+            assert sent < day_rows, "the reader had its history before the trader had the live rows"
+            line.flowing.set()
+            for so_many in range(5_000, day_rows, 5_000):
+                await reader.read_rows(reading, so_many)
                 assert fed.hub.figure("argus_pending_bytes") < DAY_BYTES / 10
             await reader.read_all(reading)
-            await trader.read_all(trading)
     assert reader.origins == {"replay", "live"}
 
 
