@@ -100,7 +100,7 @@ class Cursor:
             loaded = past.load(self.at + 1)
             if loaded is not None:
                 segment = loaded
-            elif past.first_at > self.at:  # up to there memory has all that there is; from there on, ask again
+            elif past.first_at > self.at + 1:  # up to there memory has all that there is; from there on, ask again
                 up_to = min(up_to, past.first_at - 1)
             start, places, stop = self._find(segment, up_to, topics, most)
         if stop > start:
@@ -121,6 +121,8 @@ class Cursor:
         notices = self._notices(self.at)
         self._told += len(notices) - len(self._passed)
         self._passed.clear()
+        if notices:
+            self._due = list(self.losses)  # what was lost before them is told before them
         return notices
 
     def without_losses(self, segment: Segment, places: list[int]) -> list[int]:
@@ -138,7 +140,10 @@ class Cursor:
             del self.losses[topic]
 
     def take_losses(self, *, at_end: bool) -> list[Loss]:
-        """What was lost of the topics that have a row in the last step, or ``at_end`` of all: a loss for each topic."""
+        """What was lost of the topics that have a row in the last step: a loss for each.
+
+        Of all topics ``at_end``, and where the step ended at a gap notice.
+        """
         topics = list(self.losses) if at_end else [topic for topic in self._due if topic in self.losses]
         self._due.clear()
         return [self.losses.pop(topic) for topic in topics]
