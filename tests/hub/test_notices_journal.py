@@ -123,8 +123,9 @@ def test_without_a_journal_a_lagging_client_is_told_between_what_it_lost() -> No
         ("subscribed",),
         ("gap", f"tick:{A}", 1, 2),
         gap("tick:6*"),
+        ("gap", f"tick:{A}", 3, 10),
         gap(),
-        ("gap", f"tick:{A}", 3, first - 1),
+        ("gap", f"tick:{A}", 11, first - 1),
     ]
 
 
