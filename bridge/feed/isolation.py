@@ -138,11 +138,11 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     """End a child in order, or without mercy where it takes too long."""
     if child.stdin is not None:
         child.stdin.close()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(END_S):
-            await child.wait()
-    if child.returncode is None:
+    ending = asyncio.ensure_future(child.wait())
+    # Not `asyncio.timeout`: in a task that is being cancelled, Python 3.11.2 gives its end as another cancellation.
+    await asyncio.wait({ending}, timeout=END_S)
+    if not ending.done():
         _logger.error("the isolated source did not end within %g s and is killed", END_S)
         with suppress(ProcessLookupError):
             child.kill()
-        await child.wait()
+    await ending
