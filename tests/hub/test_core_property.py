@@ -31,7 +31,7 @@ from hub.limits import Limits
 from hub.opening import with_journal, without_journal
 from hub.outbox import Outbox
 from hub.past import GapNotice
-from hub.session import Session
+from hub.session import MAX_REPLAYS, Session
 from hub.topics import glob, meet, parse
 from hub.wire import CODECS, split_frames
 from tests.hub.test_journal_model import kill, small_files
@@ -73,12 +73,14 @@ class Client:
             str, int
         ] = {}  # of codes that were conflated before: from which number on none is missing
         self.awaited: dict[str, int] = {}  # codes with a snapshot still to come, and its number
-        self.received: dict[str, int] = {}  # by code, the newest number that came
+        self.received: dict[str, int] = {}  # by code, the newest number that came or was told as lost
+        self.newest_row: dict[str, int] = {}  # by code, the newest number that came
         self.at: int | None = None  # of the last heartbeat
         self.replays: dict[int, tuple[dict[str, list[int]], dict[str, list[int]]]] = {}  # by id: expected, received
         self.gone = False
         self.old_epoch = ""  # of the position that it came back with, if it was another one
         self.owed: set[int] = set()  # gaps of the source, by number, that it has to be told of
+        self.told_live: set[int] = set()  # those that it was told of as they came, or as it read on
         self.request_id = 0
         self.room = 1 << 30
 
@@ -252,6 +254,7 @@ class Market(RuleBasedStateMachine):
         """A client loses its connection with whatever is on the way."""
         client.gone = True
         client.owed -= unwritten
+        client.wire.clear()
         client.outbox.shut()
 
     @rule(client=clients, times=st.integers(1, 6))
@@ -307,6 +310,7 @@ class Market(RuleBasedStateMachine):
                 client.awaited.pop(code, None)
                 client.every_from.pop(code, None)
                 client.received.pop(code, None)
+                client.newest_row.pop(code, None)
 
     @rule(target=clients, client=clients, epoch=st.sampled_from(["", "", "", "another"]))
     def reconnect(self, client: Client, epoch: str) -> Client:
@@ -339,7 +343,10 @@ class Market(RuleBasedStateMachine):
             back.next_seq[code] = after + 1
         back.modes = dict(client.modes)
         back.old_epoch = epoch if epoch != self.epoch else ""
-        back.owed = set() if back.old_epoch else client.owed
+        oldest_at = self.history.cursor_after(0).at  # what was announced before that went with the rows around it
+        assert oldest_at == 0 or self.kind != "whole", "the journal has everything"
+        held = {number for number in client.owed if self.notices[number][0] >= oldest_at}
+        back.owed = set() if back.old_epoch else held
         back.ask(op="subscribe", topics=list(client.modes), since={"epoch": epoch, "at": client.at, "seq": seqs})
         self._read(back)
         return back
@@ -352,7 +359,7 @@ class Market(RuleBasedStateMachine):
 
     @rule(client=clients, names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2), times=_TIMES)
     def replay(self, client: Client, names: list[str], times: tuple[int, int]) -> None:
-        assume(not client.gone)
+        assume(not client.gone and len(client.replays) < MAX_REPLAYS)
         begin_ms, end_ms = min(times), max(times)
         codes = [code for code in self.published if any(covers(name, code) for name in names)]
         expected = {
@@ -448,19 +455,23 @@ class Market(RuleBasedStateMachine):
         client.owed.discard(gap["from_time"])
         if gap.get("id") is not None:
             return
+        assert gap["from_time"] not in client.told_live, "told twice"
+        client.told_live.add(gap["from_time"])
         for code in self.published:  # it is told right where it belongs in the stream
             if self._has_every(client, code) and code not in client.awaited and covers(topic, code):
                 before = sum(1 for c, _ in self.arrivals[:after_at] if c == code)
                 assert client.next_seq.get(code, 1) > before or code in client.every_from, (
                     "told ahead of rows before it"
                 )
-                assert client.received.get(code, 0) <= before or code in client.every_from, "told after rows behind it"
+                assert client.newest_row.get(code, 0) <= before or code in client.every_from, (
+                    "told after rows behind it"
+                )
 
     def _take_row(self, client: Client, row: dict[str, Any], origin: str) -> None:
         code, seq = row["code"], row["seq"]
         assert self._observes(client, code), "a row that was not asked for"
         assert self.published[code][seq - 1] == row["time"]
-        client.received[code] = seq
+        client.received[code] = client.newest_row[code] = seq
         if origin == "snapshot":
             assert client.awaited.pop(code) == seq
             return
