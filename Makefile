@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit soak kill bench
+.PHONY: help setup run test lint typecheck unit soak kill bench bench-quick bench-history
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -13,7 +13,9 @@ help:
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
 	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
 	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
-	@echo 'make bench      figures of history; some: make bench ARGS="replay"; a whole day takes 7 GB'
+	@echo 'make bench      fan-out, beside its peers, an hour; some: make bench ARGS="burst steady"; all: ARGS=--list'
+	@echo 'make bench-quick    the same in under two minutes'
+	@echo 'make bench-history  figures of history; some: ARGS="replay"; a whole day takes 7 GB'
 
 setup:
 	@sh setup.sh
@@ -43,4 +45,10 @@ kill: setup
 	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill.py
 
 bench: setup
+	$(PY) -m benchmarks.fanout $(ARGS)
+
+bench-quick: setup
+	$(PY) -m benchmarks.fanout --quick $(ARGS)
+
+bench-history: setup
 	$(PY) benchmarks/history.py $(ARGS)

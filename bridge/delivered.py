@@ -1,11 +1,13 @@
 """What the hub has delivered, as the door to it asks: the narrow view of history that tells repeats from new rows."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
 from hub.history import History
+from hub.lookback import Lookback
 from hub.schema import STATUS, Row
 
 _decode: Final = msgspec.msgpack.Decoder(list[Any]).decode
@@ -21,6 +23,7 @@ class DeliveredRows:
     def __init__(self, history: History, run: str) -> None:
         self.run = run
         self._history = history
+        self._lookback = Lookback(history)
 
     def topics(self) -> Iterable[tuple[str, int, Row]]:
         """Of every topic its channel, the newest ``time`` of all its rows, and its last row."""
@@ -29,9 +32,12 @@ class DeliveredRows:
                 yield topic.channel, topic.newest_time_ms, _as_given(topic.newest)
 
     def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[Row]:
-        """The rows of a topic with exactly this ``time`` that memory holds."""
+        """The rows of a topic with exactly this ``time`` that memory holds, or that are found on disk in time."""
         topic = self._history.channels[channel].get(code)
-        return () if topic is None else map(_as_given, self._history.rows_at(topic, time_ms))
+        if topic is None:
+            return ()
+        held = self._history.rows_at(topic, time_ms)
+        return map(_as_given, chain(held, self._lookback.rows_at(topic, time_ms)))
 
 
 def _as_given(packed: bytes) -> Row:

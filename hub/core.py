@@ -125,16 +125,28 @@ class Hub:
         self.on_publish()
 
     def _deliver_up_to(self, at: int) -> None:
-        while self.history.delivered_at < at:
+        """Hand on all rows up to an arrival number: those of one channel at once, wherever segments end."""
+        pending: tuple[str, list[Topic], list[bytes | None]] | None = None
+        read_at = self.history.delivered_at
+        while read_at < at:
             segment = self._segment
             end = min(len(segment.rows), at + 1 - segment.first_at)
             for channel, places in segment.runs(range(self._offset, end)):
                 part = slice(places[0], places[-1] + 1)
-                self._deliver(channel, segment.topics[part], segment.rows[part])
+                if pending is not None and pending[0] == channel:
+                    pending[1].extend(segment.topics[part])
+                    pending[2].extend(segment.rows[part])
+                    continue
+                if pending is not None:
+                    self._deliver(*pending)
+                pending = channel, segment.topics[part], segment.rows[part]
+            read_at = segment.first_at + end - 1
             self._offset = end
             if end == len(segment.rows) and segment.next is not None:  # all of it may be let go from now on
                 self._segment, self._offset = segment.next, 0
-            self.history.delivered_at = segment.first_at + end - 1
+        if pending is not None:
+            self._deliver(*pending)
+        self.history.delivered_at = max(at, self.history.delivered_at)
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
         touched = []

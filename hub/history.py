@@ -258,7 +258,10 @@ class History:
     def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
         """The rows of a topic with exactly this ``time`` that are in memory."""
         found = []
-        for seq in range(topic.first_since(time_ms), topic.seq + 1):
+        first, end = topic.first_since(time_ms), topic.seq + 1
+        if first < end and self.late_at <= topic.at_of(first):  # else it may also be among the rows of later times
+            end = topic.first_since(time_ms + 1)
+        for seq in range(first, end):
             at = topic.at_of(seq)
             segment = self._segments[self._number(at)]
             place = at - segment.first_at

@@ -128,7 +128,7 @@ class FeedLink:
 
     def begin(self, welcome: Welcome) -> None:
         """Send from now on what changes after the welcome."""
-        self._sending = asyncio.create_task(self._send(welcome.batch, welcome.want))
+        self._sending = asyncio.create_task(self._send(welcome.batch, frozenset(welcome.want)))
 
     def wake(self, *, ack_again: bool = False) -> None:
         """Look for something to send, in the next turn of the loop."""
@@ -146,7 +146,7 @@ class FeedLink:
         if self._sending is not None:
             self._sending.cancel()
 
-    async def _send(self, acked: int, wanted: list[str]) -> None:
+    async def _send(self, acked: int, wanted: frozenset[str]) -> None:
         with suppress(ConnectionClosed):
             while True:
                 await self._woken.wait()
@@ -157,10 +157,9 @@ class FeedLink:
                 if stored > acked or self._ack_again:
                     acked, self._ack_again = stored, False
                     await self._say(Ack(stored))
-                wants = sorted(self._source.wanted)
-                if wants != wanted:
-                    wanted = wants
-                    await self._say(Want(wants))
+                before, wanted = wanted, self._source.wanted
+                if wanted is not before and wanted != before:
+                    await self._say(Want(sorted(wanted)))
 
     async def _say(self, message: msgspec.Struct) -> None:
         await self._connection.send(encode(message))

@@ -85,6 +85,8 @@ class ChildFeeder:
     ) -> None:
         self.starts = 0
         """How many times it was started."""
+        self.pid: int | None = None
+        """Of the child that runs; None while none does."""
         self._command = command
         self._environ = environ
         self._starts_again = starts_again
@@ -123,9 +125,11 @@ class ChildFeeder:
             stdout=subprocess.DEVNULL,  # its log goes to the hub's standard error
             **_APART,
         )
+        self.pid = child.pid
         try:
             return await child.wait()
         finally:
+            self.pid = None
             if child.returncode is None:
                 await _end(child)
 
@@ -134,11 +138,11 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     """End a child in order, or without mercy where it takes too long."""
     if child.stdin is not None:
         child.stdin.close()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(END_S):
-            await child.wait()
-    if child.returncode is None:
+    ending = asyncio.ensure_future(child.wait())
+    # Not `asyncio.timeout`: in a task that is being cancelled, Python 3.11.2 gives its end as another cancellation.
+    await asyncio.wait({ending}, timeout=END_S)
+    if not ending.done():
         _logger.error("the isolated source did not end within %g s and is killed", END_S)
         with suppress(ProcessLookupError):
             child.kill()
-        await child.wait()
+    await ending

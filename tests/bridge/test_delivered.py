@@ -61,7 +61,7 @@ def test_the_run_is_that_of_the_batches_that_came_last(run: str) -> None:
     assert DeliveredRows(history(), run).run == run
 
 
-def test_a_history_from_disk_tells_the_last_row_of_every_topic_though_memory_has_none(tmp_path: Path) -> None:
+def test_a_history_from_disk_tells_its_rows_though_memory_has_none(tmp_path: Path) -> None:
     given = tick("600000.SH", 7, 8.5)
     opened = open_history(tmp_path)
     deliver(hub_of(opened), given, tick("600000.SH", 5))
@@ -69,5 +69,6 @@ def test_a_history_from_disk_tells_the_last_row_of_every_topic_though_memory_has
     opened = open_history(tmp_path)
     delivered = DeliveredRows(opened.history, opened.run)
     assert list(delivered.topics()) == [("tick", 7, tick("600000.SH", 5))]
-    assert list(delivered.rows_at("tick", "600000.SH", 7)) == []
+    assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given]
+    assert list(delivered.rows_at("tick", "600000.SH", 6)) == []
     opened.close()

@@ -161,8 +161,9 @@ async def test_a_child_that_does_not_end_is_killed(
         "path.with_suffix('.new').rename(path)\n"
         "time.sleep(600)\n"
     )
-    task = asyncio.create_task(child(script).run())
-    await until(pid_file.exists)
+    feeder = child(script)
+    task = asyncio.create_task(feeder.run())
+    await until(lambda: pid_file.exists() and feeder.pid)
     await ended(task)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)

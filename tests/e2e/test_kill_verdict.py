@@ -1,6 +1,7 @@
 """The verdict of the kill test is held to what it must find: it would be worth nothing if it passed everything."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,17 @@ def test_a_repeat_in_a_snapshot_counts_once() -> None:
     stream = [(code, seq, seq) for seq in (1, 2) for code in CODES]
     handed = diary(stream, {"topic": "tick:*", "cause": "upstream", "from_ms": 1, "to_ms": 2}, len(CODES))
     assert len(check(handed, truth(record, handed))) == len(stream)
+
+
+def test_a_row_that_was_not_taken_may_come_with_the_next_snapshot() -> None:
+    kept = CODES[0]
+    after = [batch("b", 5), batch("b", 6)]
+    (kept_row, *_), (_, *newer) = RECORD[2].rows, after[0].rows
+    after[0] = replace(after[0], rows=[kept_row, *newer])  # nothing new of this one since the batch that was lost
+    stream = [(code, seq, time_ms) for code, seq, time_ms in STREAM]
+    stream[FIRST_AFTER] = (kept, 3, 3)
+    handed = diary(stream)
+    assert len(check(handed, truth([*RECORD[:3], *after], handed))) == len(STREAM)
 
 
 def without_one(stream: list[tuple[str, int, int]]) -> None:

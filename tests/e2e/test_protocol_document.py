@@ -29,6 +29,9 @@ ERRORS: Final = {
     *("bad_message", "unknown_op", "bad_topic", "unknown_channel", "unavailable", "unauthorized", "too_many_topics"),
     "rate_limited",
 }
+FEEDER_SAYS: Final = {"hello", "batch", "status", "calendar", "instruments", "clock", "dropped"}
+FEED_SAYS: Final = {"welcome", "want", "ack", "error"}
+GAPS: Final = {"evicted", "epoch", "upstream"}
 NAMES: Final = ("channel", "origin", "rows", "id")
 TICKS: Final = 6
 STATUS_ROWS: Final = 4
@@ -39,16 +42,22 @@ ORIGINS: Final = ("live", "snapshot", "replay", "backfill")
 class Player:
     """Plays the blocks of the page, one after the other."""
 
-    def __init__(self, folder: Path, hubs: ExitStack, connections: AsyncExitStack) -> None:
+    def __init__(
+        self, folder: Path, hubs: ExitStack, connections: AsyncExitStack, feed_connections: AsyncExitStack
+    ) -> None:
         self.seen: Counter[str] = Counter()
-        """How often each op was sent, and each type and error code was received."""
+        """How often each op was sent, and each type, error code and cause of a gap was received."""
         self._folder = folder
         self._hubs = hubs
         self._connections = connections
         self._hub: HubProcess
         self._socket: ClientConnection
+        self._feed_connections = feed_connections
+        self._feed: ClientConnection
         self._page: Page
         self._epoch = EPOCH
+        self._options: list[str] = []
+        self._goes_on = False
         self._welcome: dict[str, Any] = {}
         self._schemas: dict[str, list[str]] = {}
 
@@ -61,6 +70,8 @@ class Player:
             "hex client": self._send_binary,
             "json hub": self._expect_json,
             "hex hub": self._expect_bytes,
+            "json feeder": self._send_feed,
+            "json feed": self._expect_feed,
             "text close": self._expect_close,
             "json page": self._expect_page,
         }
@@ -78,6 +89,8 @@ class Player:
         match words:
             case ["python", "run_hub.py", *options]:
                 await self._start_hub(options, variables)
+            case ["wscat", "-c", url, "-s", subprotocol] if urlsplit(url).path == "/feed":
+                await self._connect_feed(url, subprotocol)
             case ["wscat", "-c", url, *rest]:
                 await self._connect(url, dict(zip(rest[::2], rest[1::2], strict=True)))
             case ["curl", url]:
@@ -89,8 +102,11 @@ class Player:
 
     async def _start_hub(self, options: list[str], variables: dict[str, str]) -> None:
         await self._connections.aclose()
+        await self._feed_connections.aclose()
         self._hubs.close()
         options = [str(self._folder / word) if word == "example.csv" else word for word in options]
+        self._goes_on = options == self._options == ["--source", "feed"]  # a restart: the history is the same
+        self._options = options
         log_file = self._folder / "hub.log"
         self._hub = self._hubs.enter_context(running_hub(*options, log_file=log_file, variables=variables))
         if "--recording" in options:
@@ -102,7 +118,7 @@ class Player:
         subprotocol = options.get("-s")
         self._socket = await self._connections.enter_async_context(
             connect(
-                url.replace("127.0.0.1:8765", f"127.0.0.1:{self._hub.port}"),
+                self._here(url),
                 subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
                 additional_headers={name: value} if name else None,
                 compression=None,
@@ -110,7 +126,17 @@ class Player:
             )
         )
         self._welcome = await self._next()
+        assert not self._goes_on or self._welcome["epoch"] == self._epoch
         self._epoch, self._schemas = self._welcome["epoch"], self._welcome["schemas"]
+
+    async def _connect_feed(self, url: str, subprotocol: str) -> None:
+        await self._feed_connections.aclose()
+        self._feed = await self._feed_connections.enter_async_context(
+            connect(self._here(url), subprotocols=[Subprotocol(subprotocol)], compression=None, proxy=None)
+        )
+
+    def _here(self, url: str) -> str:
+        return url.replace("127.0.0.1:8765", f"127.0.0.1:{self._hub.port}")
 
     async def _send_text(self, block: Block) -> None:
         self.seen[f"op {block.json()['op']}"] += 1
@@ -120,6 +146,18 @@ class Player:
         request = msgpack.unpackb(block.bytes())
         self.seen[f"op {request['op']}"] += 1
         await self._socket.send(block.bytes())
+
+    async def _send_feed(self, block: Block) -> None:
+        message = block.json()
+        self.seen[f"feeder {message['op'] if isinstance(message, dict) else 'batch'}"] += 1
+        await self._feed.send(msgpack.packb(message))
+
+    async def _expect_feed(self, block: Block) -> None:
+        example = block.json()
+        self.seen[f"feed {example['type']}"] += 1
+        async with asyncio.timeout(PATIENCE_S):
+            message = msgpack.unpackb(await self._feed.recv())
+        check_message(example, message)
 
     async def _expect_json(self, block: Block) -> None:
         example = self._as_object(block.json())
@@ -137,6 +175,8 @@ class Player:
         check_message(example, actual, shape="shape" in block.info)
         if example["type"] == "error":
             self.seen[f"error {example['code']}"] += 1
+        if example["type"] == "gap":
+            self.seen[f"gap {example['cause']}"] += 1
 
     async def _join(self, data: dict[str, Any], rows: int) -> None:
         """Add the rows of the messages that follow, up to a number: how a stream is cut means nothing."""
@@ -155,7 +195,8 @@ class Player:
         assert self._socket.close_code == int(block.body)
 
     async def _expect_page(self, block: Block) -> None:
-        assert (self._page.status, json.loads(self._page.body)) == (int(block.info[2]), block.json())
+        assert self._page.status == int(block.info[2])
+        check_message(block.json(), json.loads(self._page.body), shape="shape" in block.info)
 
     async def _next(self) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE_S):
@@ -182,8 +223,8 @@ def _wait_until_played(hub: HubProcess) -> None:
 
 async def test_every_example_of_the_document_is_what_a_hub_does(tmp_path: Path) -> None:
     with ExitStack() as hubs:
-        async with AsyncExitStack() as connections:
-            player = Player(tmp_path, hubs, connections)
+        async with AsyncExitStack() as connections, AsyncExitStack() as feed_connections:
+            player = Player(tmp_path, hubs, connections, feed_connections)
             for block in blocks():
                 try:
                     await player.play(block)
@@ -194,4 +235,7 @@ async def test_every_example_of_the_document_is_what_a_hub_does(tmp_path: Path) 
         *(f"op {op}" for op in {*OPS, "dance"}),
         *(f"type {kind}" for kind in TYPES),
         *(f"error {code}" for code in ERRORS),
+        *(f"gap {cause}" for cause in GAPS),
+        *(f"feeder {op}" for op in FEEDER_SAYS),
+        *(f"feed {kind}" for kind in FEED_SAYS),
     }, "the document lacks an example"

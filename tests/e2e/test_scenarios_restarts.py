@@ -1,31 +1,22 @@
 """Hubs that are killed, restarted and drained: the history goes on, and clients have the whole stream, once."""
 
 import asyncio
-import contextlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from websockets.exceptions import ConnectionClosed
-
 from argus_client import Backoff, Gap, connect
+from argus_client.ledger import FromTime
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
-from tests.e2e.support.plain_client import PlainClient, plain_client
+from tests.e2e.support.plain_client import plain_client
 from tests.e2e.support.scripted_feeder import TEN_MS, tick
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 MANY_CODES: Final = [f"{600000 + number}.SH" for number in range(200)]
-WHOLE_DAY: Final = {"time": 0}
+WHOLE_DAY: Final = FromTime(time=0)
 SMALL_MEMORY: Final = ("--ring-rows", "20")
 SOON: Final = Backoff(least_s=0.01, most_s=0.1)
-
-
-async def read_until_closed(client: PlainClient, account: Account) -> None:
-    """Take everything that comes through before the connection ends."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            account.take(await client.receive())
 
 
 async def end_whole(fed: FedHub, account: Account) -> None:
@@ -44,14 +35,14 @@ async def test_a_client_whose_hub_is_killed_while_it_catches_up_from_the_journal
         await fed.feeder.feed_ticks(MANY_CODES, rounds=100)
         epoch = account.epoch
         for _ in range(2):
-            before = len(account.events)
+            before = len(account.rows)
             line.lead_to(fed.hub)
             line.bytes_per_s = 10_000_000
             async with plain_client(line.url) as client:
                 await account.subscribe(client)
-                await account.read_until(client, lambda: len(account.events) > before + 1_000)
+                await account.read_rows(client, before + 1_000)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             assert len(account.events) < fed.given.row_count, "it had everything before the hub was killed"
             await fed.start()
             await fed.feeder.feed_ticks(CODES)
@@ -89,57 +80,34 @@ async def test_rows_that_every_client_has_seen_are_there_after_the_hub_was_kille
                 for batch in range(50):
                     rows = [tick(code, TEN_MS + (number * 50 + batch) * 3_000, batch) for code in CODES]
                     await fed.feeder.put(rows)
-                seen = fed.given.row_count - 250
-                await account.read_until(client, lambda seen=seen: len(account.rows) > seen)
+                await account.read_rows(client, fed.given.row_count - 250)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             await fed.start_hub()
             async with fed.client() as client:
                 listed = (await client.request("topics", "topics", id=1, pattern="tick:*"))["topics"]
                 kept = {one["topic"].removeprefix("tick:"): one["seq"] for one in listed}
             assert all(kept[code] >= seq for code, seq in account.newest.items())
             await fed.enter_feeder()
-            await feed_again(fed, first_of_run=1)
+            await fed.feeder.send_again()
         await end_whole(fed, account)
-
-
-async def feed_again(fed: FedHub, first_of_run: int) -> None:
-    """Send again what the hub does not have, as a feeder does that kept it: batches of ten rows each."""
-    stored = fed.feeder.welcome["batch"]
-    rows = fed.given.rows
-    assert first_of_run <= stored + 1 <= len(rows) // 10 + 1
-    for start in range(stored * 10, len(rows), 10):
-        batch = [(row[0], row[2], *row[4:]) for row in rows[start : start + 10]]
-        await fed.feeder.put(batch, rows[start][3], counted=False)
-    if len(rows) > stored * 10:
-        await fed.feeder.acknowledged()
 
 
 async def test_a_hub_that_restarts_while_its_feeder_holds_batches_loses_none_and_doubles_none(tmp_path: Path) -> None:
     """The feeder knows of nothing but acknowledgements: what it did not hear of, it sends again."""
     async with fed_hub(tmp_path) as fed:
         account = Account(fed.given, since=WHOLE_DAY)
-        resent = 0
         for number in range(5):
             async with fed.client(account) as client:
                 for batch in range(20):
                     await fed.feeder.put(tick(code, TEN_MS + (number * 20 + batch) * 3_000, batch) for code in CODES)
                 if number % 2:  # some have come as far as the hub, and are not acknowledged yet
-                    await account.read_until(client, lambda: len(account.rows) > fed.given.row_count - 200)
+                    await account.read_rows(client, fed.given.row_count - 200)
                 await fed.kill()
-                await read_until_closed(client, account)
+                await account.read_to_the_end(client)
             await fed.start()
-            # It goes back further than it must: what the hub has already is dropped.
-            back = min(5, fed.feeder.number)
-            fed.feeder.number -= back
-            rows = fed.given.rows[fed.feeder.number * 10 :]
-            for start in range(0, len(rows), 10):
-                batch_rows = [(row[0], row[2], *row[4:]) for row in rows[start : start + 10]]
-                await fed.feeder.put(batch_rows, rows[start][3], counted=False)
-                resent += 1
-            await fed.feeder.acknowledged()
+            await fed.feeder.send_again(back=5)  # further than it must: what the hub has already is dropped
         await end_whole(fed, account)
-    assert resent
     assert account.gaps == []
 
 
@@ -151,7 +119,7 @@ async def test_clients_of_a_draining_hub_are_told_closed_one_after_the_other_and
         clients = [await stack.enter_async_context(fed.client(account)) for account in accounts]
         await fed.feeder.feed_ticks(CODES, rounds=3)
         for account, client in zip(accounts, clients, strict=True):
-            await account.read_until(client, lambda: account.at is not None and account.is_whole())
+            await account.read_all(client)
         fed.hub.signal()
         announced = [await client.control("draining") for client in clients]
         codes = [await client.closed() for client in clients]
@@ -218,9 +186,7 @@ async def test_what_the_journal_let_go_is_told_with_exact_numbers_and_the_rest_i
                 reply = await one.subscribe(client)
                 await one.read_all(client)
             assert not reply["recovered"]
-            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), (
-                "more was lost than said"
-            )
+            assert sorted(reply["unrecovered"]) == sorted(gap["topic"] for gap in one.evicted), "more was lost"
             assert reply["replayed"] == len(one.rows) - before > 10_000
     assert sum(file.stat().st_size for file in (tmp_path / "data" / "journal").iterdir()) <= 1.1 * 2**24
     # 000001.SZ is held no more either, but whoever has all of it has lost nothing.

@@ -1,4 +1,4 @@
-"""Where a client goes on that was away: for any number of topics and for patterns, and never where it can't be proven."""
+"""Where a client goes on that was away: with any number of topics and patterns, and never where it can't be proven."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +29,10 @@ async def answer(fed: FedHub, since: Any, *topics: str) -> tuple[Control, list[M
     """Subscribe after a position: the reply, and all rows and gaps up to the moment of the join."""
     async with fed.client() as client:
         reply = await client.request("subscribed", "subscribe", id=1, topics=list(topics), since=since)
-        messages = await client.until(
-            lambda message: (
-                isinstance(message, dict) and message["type"] == "heartbeat" and message["at"] >= reply["at"]
-            )
-        )
+        messages: list[Message] = []
+        message: Message = {}
+        while isinstance(message, Data) or message.get("type") != "heartbeat" or message["at"] < reply["at"]:
+            messages.append(message := await client.receive())
     return reply, [message for message in messages if isinstance(message, Data) or message["type"] == "gap"]
 
 

@@ -209,3 +209,26 @@ def test_a_client_that_changes_its_mode_while_it_lags_is_told_once() -> None:
     client.ask("subscribe", topics=["tick:*"], mode="every")
     client.pump()
     assert client.told().count(gap()) == 1
+
+
+# What is not right yet
+
+
+SAME_PLACE = "a gap notice right where a lagging client subscribes further is taken as one that came later"
+
+
+@pytest.mark.xfail(strict=True, reason=SAME_PLACE)
+@pytest.mark.parametrize(
+    ("since", "times"), [("none", 0), ({"epoch": EPOCH, "at": 0, "seq": {}}, 1)], ids=["live only", "resume"]
+)
+def test_a_gap_announced_just_before_a_lagging_client_subscribes_further_is_not_told_as_live(
+    since: Any, times: int
+) -> None:
+    hub = make_hub()
+    speak(hub, A, B)
+    client = Client(hub)
+    client.ask("subscribe", topics=[f"tick:{A}"], since={"time": 0})
+    announce(hub, f"tick:{B}")
+    client.ask("subscribe", topics=[f"tick:{B}"], since=since)
+    client.pump()
+    assert client.told().count(gap(f"tick:{B}")) == times

@@ -73,6 +73,7 @@ class Diary:
         """Take it out of its file."""
         topics, encoding, codes, gaps, columns, lost = msgpack.unpackb(path.read_bytes())
         diary = cls(topics, encoding, codes, [NotedGap(*gap) for gap in gaps], lost=lost)
-        for column, data in zip((diary.code_numbers, diary.seqs, diary.digests, diary.at_s), columns, strict=True):
+        own: tuple[array[Any], ...] = (diary.code_numbers, diary.seqs, diary.digests, diary.at_s)
+        for column, data in zip(own, columns, strict=True):
             column.frombytes(data)
         return diary

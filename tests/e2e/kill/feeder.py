@@ -1,6 +1,6 @@
 """The feeder of the kill test: the project's own, with a market that goes on without it and a record of its own.
 
-    python -m tests.e2e.kill.feeder URL RECORD SYMBOLS INTERVAL_S SPEED OPENED_S
+    python -m tests.e2e.kill.feeder URL RECORD SYMBOLS INTERVAL_S SPEED OPENED_S AWAY_S
 
 Every batch is in the record before the feeder has it, and a line is printed for each. SIGTERM ends it in order: it
 waits for the hub's acknowledgements.
@@ -25,7 +25,9 @@ BUFFER_BYTES: Final = 2**28
 FINISH_S: Final = 60.0
 
 
-async def main(url: str, record: Path, symbols: int, interval_s: float, speed: float, opened_s: float) -> None:
+async def main(
+    url: str, record: Path, symbols: int, interval_s: float, speed: float, opened_s: float, away_s: float
+) -> None:
     """Feed until SIGTERM."""
     run = secrets.token_hex(4)
     file = RecordFile(record)
@@ -38,12 +40,12 @@ async def main(url: str, record: Path, symbols: int, interval_s: float, speed: f
 
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    market = OngoingMarket(symbols, interval_s, speed, opened_s, note)
+    market = OngoingMarket(symbols, interval_s, speed, opened_s, away_s, note)
     settings = FeedingSettings(url, token="", buffer_bytes=BUFFER_BYTES, finish_s=FINISH_S, speed=None)
     await Feeding(market, settings).run(stopped)
 
 
 if __name__ == "__main__":
     configure_logging("console", "info")
-    _url, _record, _symbols, _interval_s, _speed, _opened_s = sys.argv[1:]
-    asyncio.run(main(_url, Path(_record), int(_symbols), float(_interval_s), float(_speed), float(_opened_s)))
+    _url, _record, _symbols, *_times = sys.argv[1:]
+    asyncio.run(main(_url, Path(_record), int(_symbols), *map(float, _times)))

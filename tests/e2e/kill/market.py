@@ -27,7 +27,7 @@ Note = Callable[[Sequence[Row], bool], None]
 class OngoingMarket:
     """A `bridge.source.Source` that plays a market which opened at ``opened_s`` (epoch seconds).
 
-    Raises from ``note`` are not caught: what is not written down must not be handed on.
+    Batches that came before ``away_s`` (epoch seconds) and before this run are not noted: an earlier run did.
     """
 
     name = "exchange"
@@ -37,12 +37,15 @@ class OngoingMarket:
     trading_days: frozenset[date] | None = None
     markets: Mapping[str, int] = {}
 
-    def __init__(self, symbols: int, interval_s: float, speed: float, opened_s: float, note: Note) -> None:
+    def __init__(
+        self, symbols: int, interval_s: float, speed: float, opened_s: float, away_s: float, note: Note
+    ) -> None:
         interval_ms = round(interval_s * 1000)
         self._market = Market(symbols, SEED, DEFAULT_DAY, OPENS, interval_ms)
         self._slices = slices_from(DEFAULT_DAY, OPENS, interval_ms)
         self._speed = speed
         self._opened_s = opened_s
+        self._away_s = away_s
         self._note = note
         self._now_ms = 0
 
@@ -67,7 +70,8 @@ class OngoingMarket:
             due_s += piece.length_ms / 1000 / self._speed
             self._now_ms = piece.end_ms
             if due_s < came_s:
-                self._note(rows, False)
+                if due_s >= self._away_s:
+                    self._note(rows, False)
                 continue
             await asyncio.sleep(max(0.0, due_s - time.time()))
             if is_first:

@@ -6,7 +6,7 @@ was there; both must lie within the announced gaps, and nothing else may be anno
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -50,7 +50,8 @@ class Truth:
 def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
     """Work out what the hub took, with the help of a diary that covers everything.
 
-    The last run is taken as a whole; of each other one, the batches up to the last of which this diary has a row.
+    The last run is taken as a whole; of each other one, the batches up to the last of which this diary has a row before
+    its gap. After it, a row of a batch that was not taken may come with the next run's snapshot.
     """
     runs: dict[str, list[NotedBatch]] = {}
     missed: dict[str, list[Noted]] = {}
@@ -59,16 +60,20 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
             runs.setdefault(batch.run, []).append(batch)
         else:
             missed.setdefault(batch.run, []).extend(batch.rows)
-    seen = set(whole.digests)
+    gaps = [gap for gap in whole.gaps if gap.cause == "upstream"]
+    assert len(gaps) == len(runs) - 1, f"{len(runs)} runs of the feeder were told as {whole.gaps}"
+    places: dict[int, int] = {}
+    for place, digest in enumerate(whole.digests):
+        places.setdefault(digest, place)
     due: list[Due] = []
     outages: list[Outage] = []
     taken: dict[str, set[int]] = {}
-    known: set[int] = set()  # taken, or lost in an earlier outage: each run notes all that came before it
+    known: set[int] = set()  # taken, or lost in an earlier outage: a run may note what earlier ones did
     before_ms = 0
     lost: list[Noted] = []
     for number, (run, batches) in enumerate(runs.items()):
         last = number == len(runs) - 1
-        count = len(batches) if last else _taken(batches, seen)
+        count = len(batches) if last else _taken(batches, places, gaps[number].place)
         assert count, f"the hub took nothing of run {number}: the test says nothing about it"
         if number:
             lost += missed.get(run, [])
@@ -89,8 +94,12 @@ def truth(record: Iterable[NotedBatch], whole: Diary) -> Truth:
     return Truth(due, outages)
 
 
-def _taken(batches: Sequence[NotedBatch], seen: set[int]) -> int:
-    return max((n for n, batch in enumerate(batches, 1) if any(row.digest in seen for row in batch.rows)), default=0)
+def _taken(batches: Sequence[NotedBatch], places: Mapping[int, int], end: int) -> int:
+    """How many of a run's batches have a row in front of a place."""
+    for count in range(len(batches), 0, -1):
+        if any(places.get(row.digest, end) < end for row in batches[count - 1].rows):
+            return count
+    return 0
 
 
 def covered(diary: Diary, truth: Truth) -> list[Due]:

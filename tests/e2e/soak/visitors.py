@@ -9,7 +9,7 @@ import contextlib
 import random
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -39,7 +39,7 @@ class Visit:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-Visitor = Callable[[Visit, random.Random], Awaitable[None]]
+Visitor = Callable[[Visit, random.Random], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager

@@ -4,8 +4,10 @@ It is the one promise, as a client without any SDK can check it: rows and gaps t
 nothing twice. A client of this kind resumes as the protocol's page says, by what it remembers.
 """
 
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.support.model import covers
 from tests.e2e.support.plain_client import Control, Data, Message, PlainClient, Row
@@ -52,7 +54,6 @@ class Account:
         self._gaps = []
         self._had = self._had or dict(self.given.seqs)
         self.is_subscribed = False
-        self._given_at_cut = self.given.row_count
         since = self.position() or self.since
         # Without a heartbeat since the first time, it begins as at first and passes over what it has.
         self._begins_again = bool(self.newest) and since is self.since
@@ -64,7 +65,7 @@ class Account:
             self.take(message)
             reply = message if isinstance(message, dict) else {}
         self.epoch = client.welcome["epoch"]
-        self._cut = reply["at"]
+        self._cut, self._given_at_cut = reply["at"], self.given.row_count
         return reply
 
     def position(self) -> Control | None:
@@ -73,19 +74,28 @@ class Account:
             return None
         return {"epoch": self.epoch, "at": self.at, "seq": {f"tick:{code}": seq for code, seq in self.newest.items()}}
 
-    async def read_until(self, client: PlainClient, enough: Callable[[], object]) -> None:
-        """Receive until something is so."""
-        while not enough():
+    async def read_rows(self, client: PlainClient, count: int) -> None:
+        """Receive until it has so many rows, or more."""
+        while self._row_count < count:
             self.take(await client.receive())
 
     async def read_all(self, client: PlainClient) -> None:
         """Receive until it has everything that was given so far, and whatever else was sent to it up to then."""
-        await self.read_until(client, self.is_whole)
+        while not self.is_whole():
+            self.take(await client.receive())
         at = self._cut + self.given.row_count - self._given_at_cut
         message: Message = {}
         while isinstance(message, Data) or message.get("type") != "heartbeat" or message["at"] < at:
             self.take(message := await client.receive())
         self.check()
+
+    async def read_to_the_end(self, client: PlainClient) -> int | None:
+        """Take everything that comes through before the connection ends. Returns its close code."""
+        with suppress(ConnectionClosed):
+            while True:
+                self.take(await client.receive())
+        await client.socket.wait_closed()
+        return client.socket.close_code
 
     # What it is told
 

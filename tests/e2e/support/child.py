@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from tests.e2e.support.hub_process import NO_VARIABLES, REPOSITORY, environment
 
-PATIENCE_S: Final = 120
+PATIENCE_S: Final = 300
 """How long one line, or the end, may take before the test is given up. Never part of what is asserted."""
 
 

@@ -7,11 +7,14 @@ Every fenced block is played, in the order of the page:
 | ``csv NAME`` | saved as a file that a hub can play |
 | ``sh`` with ``run_hub.py`` | stops the hub of before, starts one with these options, waits until its file is played |
 | ``sh`` with ``wscat -c URL [-s SUBPROTOCOL] [-H HEADER]`` | opens a connection |
-| ``sh`` with ``curl URL`` | gets a page; ``json page STATUS`` is what must come |
+| ``sh`` with ``... -c URL/feed ...`` | opens a feeder's connection beside it |
+| ``sh`` with ``curl URL`` | gets a page; ``json page STATUS`` must come, with ``shape`` only keys and types |
 | ``sh`` with ``kill -TERM`` | sends the signal to the hub |
 | ``json client``, ``hex client`` | is sent as a text, or binary, frame |
 | ``json hub``, ``hex hub`` | must come next: the same keys, types and values, except what must differ from run to run |
 | ``json hub shape`` | must come next: the same keys and types |
+| ``json feeder`` | is sent on the feeder's connection, as msgpack |
+| ``json feed`` | must come next on the feeder's connection, as msgpack |
 | ``json hub slow`` | is checked by the test of slow clients, which can provoke it |
 | ``text close`` | the connection must be closed with this code |
 """

@@ -1,4 +1,4 @@
-"""A feeder that does nothing by itself: ``/feed`` by the words of the protocol, with ``websockets`` and ``msgpack`` only.
+"""A feeder that does nothing by itself: ``/feed`` by the words of the protocol, with ``websockets`` and ``msgpack``.
 
 What it feeds is written down in `Given`, the whole stream as every client must receive it. So a test knows every row.
 """
@@ -45,6 +45,8 @@ class Given:
         self.seqs: Counter[str] = Counter()
         """By code, how many rows it has."""
         self.gaps = 0
+        self.batches: dict[str, list[list[Any]]] = {}
+        """By run, all that was sent in batches, as a feeder keeps it."""
         self._places: dict[tuple[str, int], int] = {}
 
     @property
@@ -102,6 +104,7 @@ class ScriptedFeeder:
         self.welcome: dict[str, Any] = {}
         self.number = 0
         """Of the newest batch that was sent."""
+        self._kept: list[list[Any]] = []
 
     async def say(self, op: str, **fields: Any) -> None:
         await self.send({"op": op, **fields})
@@ -115,6 +118,7 @@ class ScriptedFeeder:
         await self.say("hello", **known | fields)
         self.welcome = await self.hear("welcome")
         self.number = self.welcome["batch"]
+        self._kept = self.given.batches.setdefault(run, [])
         await self.say("clock", time=TEN_MS, pace=0)
 
     async def hear(self, kind: str) -> dict[str, Any]:
@@ -140,7 +144,19 @@ class ScriptedFeeder:
         if counted:
             for row in rows:
                 self.given.add(row, recv_us)
-        await self.send([self.number, "tick", rows, recv_us])
+        batch = [self.number, "tick", rows, recv_us]
+        self._kept.append(batch)
+        await self.send(batch)
+
+    async def send_again(self, back: int = 0) -> None:
+        """Send what was sent before and the hub does not have; with ``back``, also so many batches that it does."""
+        has = self.welcome["batch"]
+        again = [batch for batch in self._kept if batch[0] > has - back]
+        for batch in again:
+            await self.send(batch)
+            self.number = batch[0]
+        if again:
+            await self.acknowledged()
 
     async def feed(self, rows: Iterable[Row], recv_us: int | None = None) -> None:
         """Send the next batch and wait until it is acknowledged."""
