@@ -1,7 +1,7 @@
 """One client's conversation with the hub, without a socket: requests come in, messages and rows go to its outbox."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -93,7 +93,8 @@ class Session:
         self._close = close
         self._modes: dict[str, int | None] = {}  # of each topic string: None for every row, else the interval in ms
         self._bucket = TokenBucket(limits.requests_per_s, now_s)
-        self._since_at: dict[str, int] = {}  # of each topic string: after which arrival number it was subscribed
+        # Of each topic string, after which arrival number it was subscribed and which gap notices were there already.
+        self._since: dict[str, tuple[int, Set[GapNotice]]] = {}
         outbox.hears = self._hears
 
     def welcome(self, server: str, heartbeat_s: float, time_ms: int) -> None:
@@ -228,8 +229,9 @@ class Session:
         fresh = [topic for topic in matched if topic not in observed]
         recovery = self._recover(request, fresh, selectors)
         jobs = recovery.jobs(outbox.at(hub.history.at))
-        for name in modes.keys() - self._modes.keys():
-            self._since_at[name] = hub.history.at
+        here = hub.history.at
+        since = here, frozenset(hub.history.notices(here, here))
+        self._since.update((name, since) for name in modes.keys() - self._modes.keys())
         switched, last = self._observe(modes)
         outbox.send(
             Subscribed(
@@ -259,7 +261,7 @@ class Session:
         router.move(outbox, frozenset(name for name in modes if name not in latest), keep=latest)
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
-        self._since_at = {name: at for name, at in self._since_at.items() if name in modes}
+        self._since = {name: since for name, since in self._since.items() if name in modes}
         if outbox.conflater is not None:
             # The rows that it has not read are conflated to the newest.
             newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
@@ -272,7 +274,11 @@ class Session:
 
     def _hears(self, notice: GapNotice) -> bool:
         """Whether a gap notice that the client comes by as it reads on concerns it: no older than its wish."""
-        names = (name for name, since_at in self._since_at.items() if since_at <= notice.after_at)
+        names = (
+            name
+            for name, (since_at, before) in self._since.items()
+            if since_at < notice.after_at or (since_at == notice.after_at and notice not in before)
+        )
         return concerns(notice.topic, map(self._hub.router.select, names))
 
     def _recover(self, request: Subscribe, fresh: Sequence[Topic], selectors: Sequence[Selector]) -> Recovery:

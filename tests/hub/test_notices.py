@@ -211,13 +211,6 @@ def test_a_client_that_changes_its_mode_while_it_lags_is_told_once() -> None:
     assert client.told().count(gap()) == 1
 
 
-# What is not right yet
-
-
-SAME_PLACE = "a gap notice right where a lagging client subscribes further is taken as one that came later"
-
-
-@pytest.mark.xfail(strict=True, reason=SAME_PLACE)
 @pytest.mark.parametrize(
     ("since", "times"), [("none", 0), ({"epoch": EPOCH, "at": 0, "seq": {}}, 1)], ids=["live only", "resume"]
 )
