@@ -107,7 +107,7 @@ class FeedSource:
         self._said = SourceStatus(SourceState.CONNECTED)
         self._reported: SourceStatus | None = None
         self._clock: tuple[Clock, float] | None = None
-        self._rows_ms = 0  # the newest time of rows, where they are all that tells a simulated market's time
+        self._rows_ms = 0  # the newest time of the rows of this run, where its clock is not the wall clock
         self._strange_channels: set[str] = set()
 
     def now_ms(self) -> int:
@@ -117,8 +117,9 @@ class FeedSource:
         """
         if self._clock is None:
             return self._rows_ms or self._wall_ms()
+        # What is told may be a second old when it comes, which a fast market counts as many: never behind the rows.
         clock, told_s = self._clock
-        return clock.time + int((self._monotonic_s() - told_s) * 1000 * clock.pace)
+        return max(self._rows_ms, clock.time + int((self._monotonic_s() - told_s) * 1000 * clock.pace))
 
     def want(self, topics: frozenset[str]) -> None:
         """Pass on to the feeder what is wanted."""
@@ -210,7 +211,7 @@ class FeedSource:
         if self._run:
             self._replaced.add(self._run)
         self._run = run
-        self._taken_batch = self.stored_batch = 0
+        self._taken_batch = self.stored_batch = self._rows_ms = 0
         self._said = SourceStatus(SourceState.CONNECTED)
         sink.begin_run(run)
 
@@ -223,7 +224,7 @@ class FeedSource:
             newest = self._newest()
             self._interrupt(sink, (), None if newest is None else newest[0], newest_ms(fed.rows))
         self._taken_batch = fed.number
-        if self.simulated and self._clock is None:
+        if self.simulated or self._clock is not None:
             self._rows_ms = max(self._rows_ms, newest_ms(fed.rows) or 0)
         batch = Batch(fed.channel, fed.rows, fed.recv_us, fed.number)
         if fed.channel not in self.channels:
