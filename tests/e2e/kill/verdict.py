@@ -160,4 +160,6 @@ def whole_again_s(diary: Diary, due: Sequence[Due], killed_s: float, listening_s
 
 def summary(seconds: Sequence[float]) -> str:
     """Median and worst, as figures for a person."""
+    if not seconds:
+        return "not to be told: no row came meanwhile"
     return f"median {median(seconds):.2f} s, worst {max(seconds):.2f} s"
