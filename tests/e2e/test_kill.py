@@ -60,4 +60,3 @@ async def test_every_client_has_what_the_feeder_wrote_down_whatever_is_killed(
     assert len(the_truth.outages) == SIZE.feeder_kills
     assert lost >= SIZE.hub_kills, "the kills hardly met a client"
     assert rows > SIZE.clients * SIZE.symbols
-    assert whole_s
