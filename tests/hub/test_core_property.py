@@ -71,6 +71,7 @@ class Client:
         self.next_seq: dict[str, int] = {}  # of observed codes: the number that must come next, or the least that may
         self.every_from: dict[str, int] = {}  # of codes conflated before: from which number on none is missing
         self.awaited: dict[str, int] = {}  # codes with a snapshot still to come, and its number
+        self.asked: dict[str, int] = {}  # codes whose subscribe has not been answered yet, and its id
         self.received: dict[str, int] = {}  # by code, the newest number that came or was told as lost
         self.newest_row: dict[str, int] = {}  # by code, the newest number that came
         self.at: int | None = None  # of the last heartbeat
@@ -279,7 +280,8 @@ class Market(RuleBasedStateMachine):
     )
     def subscribe(self, client: Client, names: list[str], since: str | int | None, mode: str) -> None:
         self._read(client)
-        for code in self._fresh(client, names):
+        fresh = self._fresh(client, names)
+        for code in fresh:
             times = self.published[code]
             begin_ms = -1 if since == "open" else since
             client.next_seq[code] = len(times) + 1
@@ -289,7 +291,8 @@ class Market(RuleBasedStateMachine):
                 client.next_seq[code] = next((i for i, t in enumerate(times, 1) if t >= begin_ms), len(times) + 1)
         self._change_modes(client, client.modes | dict.fromkeys(names, mode))
         place = {"time": since} if isinstance(since, int) else since
-        client.ask(op="subscribe", topics=names, since=place, mode=mode)
+        number = client.ask(op="subscribe", topics=names, since=place, mode=mode)
+        client.asked.update(dict.fromkeys(fresh, number))
         self._read(client)
         client.at = None  # it says nothing of topics that are new: only the next heartbeat does
 
@@ -306,6 +309,7 @@ class Market(RuleBasedStateMachine):
             if not self._observes(client, code):
                 del client.next_seq[code]
                 client.awaited.pop(code, None)
+                client.asked.pop(code, None)
                 client.every_from.pop(code, None)
                 client.received.pop(code, None)
                 client.newest_row.pop(code, None)
@@ -409,8 +413,10 @@ class Market(RuleBasedStateMachine):
                     self._take_row(client, row, message["origin"])
             elif message["type"] == "heartbeat":
                 client.at = message["at"]
+            elif message["type"] == "subscribed":
+                client.asked = {code: number for code, number in client.asked.items() if number != message["id"]}
             else:
-                assert message["type"] in ("subscribed", "unsubscribed")
+                assert message["type"] == "unsubscribed"
 
     def _take_replay(self, client: Client, message: dict[str, Any]) -> None:
         expected, received = client.replays[message["id"]]
@@ -455,8 +461,9 @@ class Market(RuleBasedStateMachine):
             return
         assert gap["from_time"] not in client.told_live, "told twice"
         client.told_live.add(gap["from_time"])
+        waiting = client.awaited.keys() | client.asked.keys()  # whose stream has not begun yet
         for code in self.published:  # it is told right where it belongs in the stream
-            if self._has_every(client, code) and code not in client.awaited and covers(topic, code):
+            if self._has_every(client, code) and code not in waiting and covers(topic, code):
                 before = sum(1 for c, _ in self.arrivals[:after_at] if c == code)
                 was_conflated = code in client.every_from
                 assert was_conflated or client.next_seq.get(code, 1) > before, "told ahead of rows before it"
@@ -465,6 +472,7 @@ class Market(RuleBasedStateMachine):
     def _take_row(self, client: Client, row: dict[str, Any], origin: str) -> None:
         code, seq = row["code"], row["seq"]
         assert self._observes(client, code), "a row that was not asked for"
+        assert code not in client.asked, "a row ahead of the reply"
         assert self.published[code][seq - 1] == row["time"]
         client.received[code] = client.newest_row[code] = seq
         if origin == "snapshot":
