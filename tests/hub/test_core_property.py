@@ -72,6 +72,7 @@ class Client:
         self.every_from: dict[str, int] = {}  # of codes conflated before: from which number on none is missing
         self.awaited: dict[str, int] = {}  # codes with a snapshot still to come, and its number
         self.asked: dict[str, int] = {}  # codes whose subscribe has not been answered yet, and its id
+        self.notices_from: dict[str, int] = {}  # of codes subscribed: the number of the next gap of the source then
         self.received: dict[str, int] = {}  # by code, the newest number that came or was told as lost
         self.newest_row: dict[str, int] = {}  # by code, the newest number that came
         self.at: int | None = None  # of the last heartbeat
@@ -293,6 +294,7 @@ class Market(RuleBasedStateMachine):
         place = {"time": since} if isinstance(since, int) else since
         number = client.ask(op="subscribe", topics=names, since=place, mode=mode)
         client.asked.update(dict.fromkeys(fresh, number))
+        client.notices_from.update(dict.fromkeys(fresh, 1000 + len(self.notices)))
         self._read(client)
         client.at = None  # it says nothing of topics that are new: only the next heartbeat does
 
@@ -310,6 +312,7 @@ class Market(RuleBasedStateMachine):
                 del client.next_seq[code]
                 client.awaited.pop(code, None)
                 client.asked.pop(code, None)
+                client.notices_from.pop(code, None)
                 client.every_from.pop(code, None)
                 client.received.pop(code, None)
                 client.newest_row.pop(code, None)
@@ -461,9 +464,10 @@ class Market(RuleBasedStateMachine):
             return
         assert gap["from_time"] not in client.told_live, "told twice"
         client.told_live.add(gap["from_time"])
-        waiting = client.awaited.keys() | client.asked.keys()  # whose stream has not begun yet
         for code in self.published:  # it is told right where it belongs in the stream
-            if self._has_every(client, code) and code not in waiting and covers(topic, code):
+            if gap["from_time"] < client.notices_from.get(code, 0):
+                continue  # an older wish of the client hears of it, wherever the stream of this one begins
+            if self._has_every(client, code) and code not in client.awaited and covers(topic, code):
                 before = sum(1 for c, _ in self.arrivals[:after_at] if c == code)
                 was_conflated = code in client.every_from
                 assert was_conflated or client.next_seq.get(code, 1) > before, "told ahead of rows before it"
