@@ -3,11 +3,13 @@
 Each becomes an `Interruption` at a place among the rows of a batch. Nothing here refuses or changes a row.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple, Self
 
+from bridge.repeats import Delivered
 from bridge.source import Interruption
 from hub.calendar import shanghai_day
+from hub.rows import Rows
 from hub.schema import CHANNELS, Row
 
 TOLD_APART: Final = 32
@@ -31,11 +33,24 @@ class Notice(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A row that is older than its topic's newest: its place in the batch, and that newest ``time``."""
+    """A row that is older than its topic's newest: its place among the good rows of the batch, and both times."""
 
     place: int
-    row: Row
+    code: str
+    time_ms: int
     newest_ms: int
+
+
+class Newest(NamedTuple):
+    """The newest rows of a channel's topics at some moment: see `Delivered`."""
+
+    times: Mapping[str, int]
+    values: Mapping[str, bytes | None]
+
+    @classmethod
+    def of(cls, delivered: Delivered) -> Self:
+        """As they are now."""
+        return cls(dict(delivered.newest_times), dict(delivered.newest_values))
 
 
 class Outage:
@@ -48,11 +63,12 @@ class Outage:
         """The source is away. ``newest_ms``: newest ``time`` so far of each channel that has spoken."""
         self._from_ms.update(newest_ms)
 
-    def end(self, channel: str, rows: Sequence[Row]) -> list[Notice]:
+    def end(self, rows: Rows) -> list[Notice]:
         """What rows of a channel, the first ones after it was away, tell of its end; nothing if none is newer."""
+        channel = rows.channel
         if channel not in self._from_ms:
             return []
-        back = _first_newer(self._from_ms[channel], enumerate(rows))
+        back = _first_newer(self._from_ms[channel], enumerate(rows.times))
         if back is None:
             return []
         place, to_ms = back
@@ -87,20 +103,20 @@ class Silence:
             self._mute = [market for market in self._markets if self._was_mute(market, now_ms)]
         return bool(self._mute)
 
-    def end(self, channel: str, newest: Mapping[str, Row], rows: Sequence[Row]) -> list[Notice]:
-        """What rows tell of markets that were mute before. ``newest``: each topic's newest row before those."""
+    def end(self, before: Newest, rows: Rows) -> list[Notice]:
+        """What rows tell of markets that were mute before. ``before``: each topic's newest row before those."""
         notices = []
         for market in tuple(self._mute):
-            spoken = [(place, row) for place, row in enumerate(rows) if market_of(row[0]) == market]
-            from_ms = max((row[1] for code, row in newest.items() if market_of(code) == market), default=0)
-            back = _first_newer(from_ms, spoken)
+            spoken = [place for place, code in enumerate(rows.codes) if market_of(code) == market]
+            from_ms = max((time_ms for code, time_ms in before.times.items() if market_of(code) == market), default=0)
+            back = _first_newer(from_ms, [(place, rows.times[place]) for place in spoken])
             if back is None:
                 continue
             place, to_ms = back
             self._mute.remove(market)
             # By the time of the data, too: of rows that come late, but without a hole, none is missing.
-            if self._was_mute(market, to_ms) and _has_any_jumped(newest, spoken):
-                notices.append(Notice(place, Interruption(f"{channel}:*.{market}", from_ms, to_ms)))
+            if self._was_mute(market, to_ms) and any(_has_jumped(before, rows, at) for at in spoken):
+                notices.append(Notice(place, Interruption(f"{rows.channel}:*.{market}", from_ms, to_ms)))
         return notices
 
 
@@ -116,40 +132,41 @@ def notices_of_late(channel: str, late: Iterable[Late]) -> list[Notice]:
     """
     markets: dict[str, dict[str, list[Late]]] = {}
     for item in late:
-        code = item.row[0]
-        markets.setdefault(market_of(code), {}).setdefault(code, []).append(item)
+        markets.setdefault(market_of(item.code), {}).setdefault(item.code, []).append(item)
     notices = []
     for market, topics in markets.items():
         if len(topics) > TOLD_APART:
             topics = {f"*.{market}": [item for items in topics.values() for item in items]}
         for instrument, items in topics.items():
-            from_ms, to_ms = min(item.row[1] for item in items), max(item.newest_ms for item in items)
+            from_ms, to_ms = min(item.time_ms for item in items), max(item.newest_ms for item in items)
             place = min(item.place for item in items)
             notices.append(Notice(place, Interruption(f"{channel}:{instrument}", from_ms, to_ms)))
     return notices
 
 
-def _first_newer(from_ms: int, rows: Iterable[tuple[int, Row]]) -> tuple[int, int] | None:
-    """Where among rows with their places an interruption ends that began at ``from_ms``, and at which ``time``.
+def _first_newer(from_ms: int, times: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
+    """Where among places with their times an interruption ends that began at ``from_ms``, and at which ``time``.
 
     A snapshot after an outage also has instruments that last spoke early in it: rows of others are missing long after
     those. So the end is the oldest ``time`` of the last `SNAPSHOT_MS`: between that and the newest, no instrument can
     have had yet another row. None without a newer row.
     """
-    newer = [(place, row[1]) for place, row in rows if row[1] > from_ms]
+    newer = [(place, time_ms) for place, time_ms in times if time_ms > from_ms]
     if not newer:
         return None
     newest_ms = max(time_ms for _, time_ms in newer)
     return newer[0][0], min(time_ms for _, time_ms in newer if time_ms > newest_ms - SNAPSHOT_MS)
 
 
-def _has_any_jumped(newest: Mapping[str, Row], rows: Iterable[tuple[int, Row]]) -> bool:
-    return any(row[0] in newest and _has_jumped(newest[row[0]], row) for _, row in rows)
-
-
-def _has_jumped(before: Row, after: Row) -> bool:
-    if after[1] <= before[1] or shanghai_day(before[1]) != shanghai_day(after[1]):
+def _has_jumped(before: Newest, rows: Rows, place: int) -> bool:
+    """Whether an instrument had traded more at this row than at its row before, on the same day."""
+    code, after_ms = rows.codes[place], rows.times[place]
+    before_ms, values = before.times.get(code), before.values.get(code)
+    if before_ms is None or values is None or after_ms <= before_ms:
         return False
-    # Both are looked at: volume is in whole hands, and either may be missing. A restored row may have neither.
-    pairs = zip(before[_CUMULATIVE], after[_CUMULATIVE], strict=False)
-    return any(old is not None and new is not None and new > old for old, new in pairs)
+    if shanghai_day(before_ms) != shanghai_day(after_ms):
+        return False
+    old: Row = Rows(rows.channel, [code], [before_ms], [values])[0]
+    # Both are looked at: volume is in whole hands, and either may be missing.
+    pairs = zip(old[_CUMULATIVE], rows[place][_CUMULATIVE], strict=True)
+    return any(was is not None and now is not None and now > was for was, now in pairs)

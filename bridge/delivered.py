@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, Final
 
-import msgspec
-
+from bridge.repeats import PastTopic
 from hub.history import History
 from hub.lookback import Lookback
-from hub.schema import STATUS, Row
-
-_decode: Final = msgspec.msgpack.Decoder(list[Any]).decode
+from hub.schema import STATUS
+from hub.wire import values_of
 
 
 class DeliveredRows:
@@ -25,22 +22,17 @@ class DeliveredRows:
         self._history = history
         self._lookback = Lookback(history)
 
-    def topics(self) -> Iterable[tuple[str, int, Row]]:
-        """Of every topic its channel, the newest ``time`` of all its rows, and its last row."""
+    def topics(self) -> Iterable[PastTopic]:
+        """Every topic that the source has spoken on."""
         for topic in self._history.topics:
             if topic.channel != STATUS:
-                yield topic.channel, topic.newest_time_ms, _as_given(topic.newest)
+                values = values_of(topic.channel, topic.newest) if topic.time_ms == topic.newest_time_ms else None
+                yield PastTopic(topic.channel, topic.code, topic.newest_time_ms, values)
 
-    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[Row]:
-        """The rows of a topic with exactly this ``time`` that memory holds, or that are found on disk in time."""
+    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
+        """What the rows of a topic with exactly this ``time`` say that are in memory, or are found on disk in time."""
         topic = self._history.channels[channel].get(code)
         if topic is None:
             return ()
-        held = self._history.rows_at(topic, time_ms)
-        return map(_as_given, chain(held, self._lookback.rows_at(topic, time_ms)))
-
-
-def _as_given(packed: bytes) -> Row:
-    """A row as its source gave it: without the number and the time of receipt that the hub put in."""
-    code, _, time_ms, _, *values = _decode(packed)
-    return (code, time_ms, *values)
+        found = chain(self._history.rows_at(topic, time_ms), self._lookback.rows_at(topic, time_ms))
+        return (values_of(channel, row) for row in found)

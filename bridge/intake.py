@@ -11,9 +11,10 @@ from dataclasses import replace
 from re import compile as pattern
 from typing import Final
 
-from bridge.continuity import Late, Notice, Outage, Silence, market_of, notices_of_late
+from bridge.continuity import Late, Newest, Notice, Outage, Silence, market_of, notices_of_late
 from bridge.repeats import Delivered, Past, Unpublished
 from bridge.source import Batch, Interruption, Observer, Publisher, SourceState, SourceStatus
+from hub.rows import Rows, pack_rows
 from hub.schema import Row
 
 _CODE: Final = pattern(r"[0-9A-Za-z_-]{1,24}\.[0-9A-Za-z]{1,8}")
@@ -64,29 +65,32 @@ class Intake:
         self._outage = Outage()
         self._silence = Silence(was_mute)
         self._run = past.run
-        for channel, newest_ms, last in past.topics():
-            self._delivered(channel).restore(newest_ms, last)
-            self._silence.know(market_of(last[0]))
+        for topic in past.topics():
+            self._delivered(topic.channel).restore(topic)
+            self._silence.know(market_of(topic.code))
         if away:
             self._lose()
 
     def deliver(self, batch: Batch) -> None:
         """Take one batch of a source."""
+        rows = batch.rows if isinstance(batch.rows, Rows) else self._pack(batch)
         delivered = self._delivered(batch.channel)
         now_ms = self._now_ms()
         may_jump = batch.channel == "tick" and self._silence.is_any(now_ms)
-        before = dict(delivered.newest) if may_jump else {}
+        before = Newest.of(delivered) if may_jump else None
         late: list[Late] = []
-        if rest := delivered.take_newer(batch.rows, now_ms + AHEAD_MS):
-            rows, late = self._sift(delivered, batch.rows[: len(batch.rows) - len(rest)], rest, now_ms)
-            batch = replace(batch, rows=rows)
-        if not batch.rows:
+        if not delivered.take_newer(rows, now_ms + AHEAD_MS):
+            kept, late = self._sift(delivered, rows, now_ms)
+            if len(kept) < len(rows):
+                rows = rows.pick(kept)
+        batch = replace(batch, rows=rows)
+        if not rows:
             if batch.number:
                 self._publisher.publish(batch)
             return
-        notices = self._outage.end(batch.channel, batch.rows)
-        if may_jump and not notices:
-            notices = self._silence.end(batch.channel, before, batch.rows)
+        notices = self._outage.end(rows)
+        if before is not None and not notices:
+            notices = self._silence.end(before, rows)
         for _, lost in notices:
             _logger.warning("rows of %s are missing between the times %s and %s", lost.topic, lost.from_ms, lost.to_ms)
         self._publish(batch, [*notices, *notices_of_late(batch.channel, late)])
@@ -138,42 +142,51 @@ class Intake:
             self._publisher.announce(interruption)
         self._publisher.publish(replace(batch, rows=batch.rows[start:]) if start else batch)
 
-    def _sift(
-        self, delivered: Delivered, taken: Sequence[Row], rest: Sequence[Row], now_ms: int
-    ) -> tuple[list[Row], list[Late]]:
-        """Take the rows of a batch that need a closer look. Returns all its good rows, and which of them are late."""
-        rows = list(taken)
+    def _pack(self, batch: Batch) -> Rows:
+        """Pack the rows of a source in this process."""
+        given = [row for row in batch.rows if _is_row(row) or self._refuse("not a row", row)]
+        rows, refused = pack_rows(batch.channel, given)
+        for reason in refused:
+            self._refuse("not encodable", reason)
+        return rows
+
+    def _sift(self, delivered: Delivered, rows: Rows, now_ms: int) -> tuple[list[int], list[Late]]:
+        """Take the rows of a batch that needs a closer look. Returns the places of good ones, and which are late."""
+        kept: list[int] = []
         late: list[Late] = []
-        unpublished = Unpublished(rows)
-        for row in rest:
-            if not self._is_good(row, delivered, now_ms):
+        unpublished = Unpublished(rows, kept)
+        for place, (code, time_ms, values) in enumerate(zip(rows.codes, rows.times, rows.values, strict=True)):
+            fault = self._fault(code, time_ms, delivered, now_ms)
+            if not fault and delivered.is_repeat(code, time_ms, values, unpublished):
+                fault = "repeat"
+            if fault:
+                self._refuse(fault, rows[place])
                 continue
-            if delivered.is_repeat(row, unpublished):
-                self._refuse("repeat", row)
-                continue
-            newest_ms = delivered.take(row)
+            newest_ms = delivered.take(code, time_ms, values)
             if newest_ms is not None:
-                late.append(Late(len(rows), row, newest_ms))
-            rows.append(row)
-        return rows, late
+                late.append(Late(len(kept), code, time_ms, newest_ms))
+            kept.append(place)
+        return kept, late
 
-    def _is_good(self, row: Row, delivered: Delivered, now_ms: int) -> bool:
-        is_row = isinstance(row, tuple | list) and len(row) >= 2
-        if not is_row or not isinstance(row[0], str) or not isinstance(row[1], int):
-            return self._refuse("not a row", row)
-        code, time_ms = row[0], row[1]
+    def _fault(self, code: str, time_ms: int, delivered: Delivered, now_ms: int) -> str:
+        """What is wrong with a row; empty where nothing is."""
         if time_ms <= 0:
-            return self._refuse("time zero", row)
+            return "time zero"
         if time_ms >= now_ms + AHEAD_MS:
-            return self._refuse("time ahead", row)
-        if code not in delivered.newest:
+            return "time ahead"
+        if code not in delivered.newest_times:
             if not _CODE.fullmatch(code):
-                return self._refuse("malformed code", row)
+                return "malformed code"
             self._silence.know(market_of(code))
-        return True
+        return ""
 
-    def _refuse(self, cause: str, row: Row) -> bool:
+    def _refuse(self, cause: str, what: Row | str) -> bool:
         self.refused[cause] += 1
         if self.refused[cause] <= LOGGED_ROWS:
-            _logger.warning("row refused, %s: %s", cause, str(row)[:160])
+            _logger.warning("row refused, %s: %s", cause, str(what)[:160])
         return False
+
+
+def _is_row(row: object) -> bool:
+    """Whether it has a code and a time."""
+    return isinstance(row, tuple | list) and len(row) >= 2 and isinstance(row[0], str) and isinstance(row[1], int)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bridge.source import Batch, Interruption
 from hub.core import Hub
+from hub.rows import Rows
 from hub.watch import Watch
 
 
@@ -39,6 +40,7 @@ class MarketObserver:
 
     def observe(self, batch: Batch) -> None:
         """Take notice of one batch."""
+        assert isinstance(batch.rows, Rows)  # noqa: S101 - packed at the door
         if batch.channel == "tick":
             self._watch.note(batch.rows)
         self._on_rows(len(batch.rows))

@@ -1,49 +1,66 @@
 """What was delivered of a channel, as far as it takes to tell a new row from one that comes again or comes late.
 
-The newest row of every topic is kept here. Older ones are asked for seldom, and the hub has them anyway.
+The newest row of every topic is kept here. Older ones are asked for seldom, and the hub has them anyway. Rows are
+compared as the bytes of their values: one that comes again was packed in the same way.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from operator import gt
+from typing import Final, NamedTuple, Protocol
 
-from hub.schema import Row
+from hub.rows import Rows
 
 ALIKE_ROWS: Final = 16
 """Of the rows with a topic's newest ``time``, so many are remembered. The exchanges send two at most; a forming bar
 keeps its ``time`` while it changes thousands of times, and never changes back."""
 
 
+class PastTopic(NamedTuple):
+    """What the hub has of one topic: the newest ``time`` of all its rows, and the packed values of its last row.
+
+    They are None where the last row is an older one.
+    """
+
+    channel: str
+    code: str
+    newest_ms: int
+    values: bytes | None
+
+
 class Past(Protocol):
-    """What the hub has of the source's channels, also from before its own start. Rows are in ``source_names`` order."""
+    """What the hub has of the source's channels, also from before its own start."""
 
     @property
     def run(self) -> str:
         """The source's run whose batches came last; empty where it named none, or where nothing came yet."""
 
-    def topics(self) -> Iterable[tuple[str, int, Row]]:
-        """Of every topic its channel, the newest ``time`` of all its rows, and its last row. Asked once, at start."""
+    def topics(self) -> Iterable[PastTopic]:
+        """Every topic. Asked once, at start."""
 
-    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[Row]:
-        """The rows of a topic with exactly this ``time`` that were published and are still held."""
+    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
+        """The packed values of the rows of a topic with exactly this ``time`` that were published and are held."""
 
 
 class Unpublished:
     """Rows of a batch that were taken already, found by topic and time: the past does not have them yet.
 
     Args:
-        rows: may grow at its end.
+        rows: the batch.
+        taken: the places of those rows in it; may grow at its end.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Rows, taken: Sequence[int]) -> None:
         self._rows = rows
-        self._found: dict[tuple[str, int], list[Row]] = {}
+        self._taken = taken
+        self._found: dict[tuple[str, int], list[bytes]] = {}
         self._looked_at = 0
 
-    def at(self, code: str, time_ms: int) -> Sequence[Row]:
-        """The rows of a topic with exactly this ``time``."""
-        for row in self._rows[self._looked_at :]:
-            self._found.setdefault((row[0], row[1]), []).append(row)
-        self._looked_at = len(self._rows)
+    def at(self, code: str, time_ms: int) -> Sequence[bytes]:
+        """The values of the rows of a topic with exactly this ``time``."""
+        rows = self._rows
+        for place in self._taken[self._looked_at :]:
+            self._found.setdefault((rows.codes[place], rows.times[place]), []).append(rows.values[place])
+        self._looked_at = len(self._taken)
         return self._found.get((code, time_ms), ())
 
 
@@ -51,81 +68,72 @@ class Delivered:
     """What was delivered of one channel."""
 
     def __init__(self, channel: str, past: Past) -> None:
-        self.newest: dict[str, Row] = {}
-        """By code the row with the newest ``time``, the last one where several have it. It has no values where it was
-        restored, and was not the topic's last."""
+        self.newest_times: dict[str, int] = {}
+        """By code, the newest ``time``."""
+        self.newest_values: dict[str, bytes | None] = {}
+        """By code, what the row with the newest ``time`` said, the last one where several have it.
+
+        None where that was restored, and was not the topic's last."""
         self._channel = channel
         self._past = past
-        self._alike: dict[str, list[Row]] = {}  # all with that newest time, for topics that had several
-        self._restored_ms: dict[str, int] = {}
+        self._alike: dict[str, tuple[int, list[bytes]]] = {}  # all with that newest time, of topics that had several
+        self._restored_times: dict[str, int] = {}
 
     @property
     def newest_ms(self) -> int | None:
         """The newest ``time`` of all; None where nothing was delivered."""
-        return max((row[1] for row in self.newest.values()), default=None)
+        return max(self.newest_times.values(), default=None)
 
-    def restore(self, newest_ms: int, last: Row) -> None:
-        """Take what a topic's history ended with: the newest ``time`` of its rows, and the last of them."""
-        code = last[0]
-        self.newest[code] = last if last[1] == newest_ms else (code, newest_ms)
-        self._restored_ms[code] = newest_ms
+    def restore(self, topic: PastTopic) -> None:
+        """Take what a topic's history ended with."""
+        self.newest_times[topic.code] = self._restored_times[topic.code] = topic.newest_ms
+        self.newest_values[topic.code] = topic.values
 
-    def take_newer(self, rows: Sequence[Row], until_ms: int) -> list[Row]:
-        """Take rows, as long as each is newer than its topic's newest and older than ``until_ms``; return the others.
+    def take_newer(self, rows: Rows, until_ms: int) -> bool:
+        """Take rows if each is newer than all of its topic, older than ``until_ms``, and the only one of its topic.
 
-        The others begin with the first that is not, or is no row, or has a code that was never seen. Nearly always
-        there are none: whole markets go this way several times a second, so it is one loop that does little.
+        Else nothing is taken, nor if one has a code that was never seen. Nearly always all can be: whole markets go
+        this way several times a second, so no row is looked at by itself.
         """
-        newest = self.newest
-        left = iter(rows)
-        for row in left:
-            try:
-                code = row[0]
-                if row[1] > newest[code][1] and row[1] < until_ms:
-                    newest[code] = row
-                    continue
-            except (TypeError, LookupError):
-                pass
-            return [row, *left]
-        return []
-
-    def is_repeat(self, row: Row, unpublished: Unpublished) -> bool:
-        """Whether a row equals one that was delivered, in every field including ``time``."""
-        code, time_ms = row[0], row[1]
-        newest = self.newest.get(code)
-        if newest is None or time_ms > newest[1]:
+        codes, times, newest = rows.codes, rows.times, self.newest_times
+        if len(set(codes)) < len(codes) or max(times, default=0) >= until_ms:
             return False
-        if time_ms < newest[1]:
-            return _is_among(row, unpublished.at(code, time_ms)) or _is_among(row, self._rows_at(code, time_ms))
-        return _is_among(row, (newest,)) or _is_among(row, self._alike_of(newest))
+        try:
+            if not all(map(gt, times, map(newest.__getitem__, codes))):
+                return False
+        except KeyError:
+            return False
+        newest.update(zip(codes, times, strict=True))
+        self.newest_values.update(zip(codes, rows.values, strict=True))
+        return True
 
-    def take(self, row: Row) -> int | None:
+    def is_repeat(self, code: str, time_ms: int, values: bytes, unpublished: Unpublished) -> bool:
+        """Whether a row equals one that was delivered, in every field including ``time``."""
+        newest_ms = self.newest_times.get(code, -1)
+        if time_ms > newest_ms:
+            return False
+        if time_ms < newest_ms:
+            return values in unpublished.at(code, time_ms) or values in self._values_at(code, time_ms)
+        return values == self.newest_values[code] or values in self._alike_of(code, time_ms)
+
+    def take(self, code: str, time_ms: int, values: bytes) -> int | None:
         """Take a row that is no repeat. Returns the topic's newest ``time`` if the row is older, else None."""
-        newest = self.newest.get(row[0])
-        if newest is not None and row[1] < newest[1]:
-            return int(newest[1])
-        if newest is not None and row[1] == newest[1]:
-            self._alike[row[0]] = [*self._alike_of(newest), row][-ALIKE_ROWS:]
-        self.newest[row[0]] = row
+        newest_ms = self.newest_times.get(code, -1)
+        if time_ms < newest_ms:
+            return newest_ms
+        if time_ms == newest_ms:
+            self._alike[code] = time_ms, [*self._alike_of(code, time_ms), values][-ALIKE_ROWS:]
+        self.newest_times[code] = time_ms
+        self.newest_values[code] = values
         return None
 
-    def _alike_of(self, newest: Row) -> Sequence[Row]:
-        code, time_ms = newest[0], newest[1]
-        alike = self._alike.get(code)
-        if alike is not None and alike[-1][1] == time_ms:
+    def _alike_of(self, code: str, newest_ms: int) -> list[bytes]:
+        time_ms, alike = self._alike.get(code, (-1, []))
+        if time_ms == newest_ms:
             return alike
-        if self._restored_ms.get(code) == time_ms:
-            return [*self._rows_at(code, time_ms)] or [newest]
-        return [newest]
+        newest = self.newest_values[code]
+        held = self._values_at(code, newest_ms) if self._restored_times.get(code) == newest_ms else []
+        return held or ([] if newest is None else [newest])
 
-    def _rows_at(self, code: str, time_ms: int) -> Iterable[Row]:
-        return self._past.rows_at(self._channel, code, time_ms)
-
-
-def _is_among(row: Row, others: Iterable[Row]) -> bool:
-    return any(row == other or _plain(row) == _plain(other) for other in others)
-
-
-def _plain(row: Row) -> list[object]:
-    # A book that was encoded and decoded comes back as a list, whatever it was before.
-    return [list(value) if isinstance(value, tuple) else value for value in row]
+    def _values_at(self, code: str, time_ms: int) -> list[bytes]:
+        return list(self._past.values_at(self._channel, code, time_ms))

@@ -19,7 +19,8 @@ class Batch:
 
     ``rows`` are positional in the channel's ``source_names``: ``code``, ``time``, then the values (no ``seq``,
     no ``recv``). ``recv_us`` is the wall clock in epoch microseconds when they were received. ``number`` is that which
-    a feeder gave the batch within its run; 0 where there is no feeder.
+    a feeder gave the batch within its run; 0 where there is no feeder. Rows of a feeder come packed (`hub.rows.Rows`),
+    and so does everything that the door of the hub hands on.
     """
 
     channel: str

@@ -6,19 +6,26 @@ is sent, so whoever changes what a client observes flushes first: that is the ex
 live join.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 from hub.conflation import Conflater
 from hub.counts import Counts
 from hub.history import History
 from hub.jobs import upstream_gap
 from hub.past import GapNotice
-from hub.router import Names, Router
+from hub.router import Audience, Names, Router
 from hub.schema import STATUS, Row
 from hub.store import NO_STORE, Published, RunBegins, Store, Turn
 from hub.topic import Topic
 from hub.wire import Origin
+
+MANY_TOPICS: Final = 200
+
+_logger = logging.getLogger("argus.core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +156,36 @@ class Hub:
         self.history.delivered_at = max(at, self.history.delivered_at)
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
-        touched = []
         encoded: dict[bytes, bytes] = {}
         before_at = self.history.delivered_at
         for topic, row in zip(topics, rows, strict=True):
-            for audience in topic.audiences:
-                waiting = audience.rows
-                if not waiting:
-                    touched.append(audience)
+            for waiting in topic.audiences.values():
                 waiting.append(row)  # type: ignore[arg-type]  # rows that are not delivered yet are never let go
-            for conflater in topic.conflaters:
-                conflater.put(topic, row, before_at)  # type: ignore[arg-type]
-                self.conflating[conflater] = None
-        for audience in touched:
-            if audience.live:
-                frames = audience.codec.data(channel, Origin.LIVE, audience.rows, encoded=encoded)
-                for outbox in audience.live:
-                    outbox.put(frames)
-                self.counts.rows_out += len(audience.rows) * len(audience.live)
+            if topic.conflaters:
+                for conflater in topic.conflaters:
+                    conflater.put(topic, row, before_at)  # type: ignore[arg-type]
+                    self.conflating[conflater] = None
+        for audience in self._hearers(topics):
+            if audience.live and audience.rows:
+                try:
+                    frames = audience.codec.data(channel, Origin.LIVE, audience.rows, encoded=encoded)
+                except ValueError:  # the last barrier: what can't be said in one encoding must not end the others
+                    _logger.exception(
+                        "rows of %s have no form in %s: clients are given up", channel, audience.codec.name
+                    )
+                    for outbox in audience.live:
+                        outbox.fail()
+                else:
+                    for outbox in audience.live:
+                        outbox.put(frames)
+                    self.counts.rows_out += len(audience.rows) * len(audience.live)
             audience.rows.clear()
+
+    def _hearers(self, topics: Sequence[Topic]) -> Iterable[Audience]:
+        """The audiences that observe some of these topics; of many topics all audiences: cheaper than to look."""
+        if len(topics) < MANY_TOPICS:
+            return dict.fromkeys(chain.from_iterable(topic.audiences for topic in topics))
+        return self.router.audiences
 
     def _deliver_gap(self, notice: GapNotice) -> None:
         """Tell the live clients that it concerns; the others come by it as they read on."""

@@ -15,10 +15,11 @@ from weakref import WeakSet
 
 from hub.cursor import Cursor
 from hub.past import GapNotice, Past, RestoredTopic
+from hub.rows import PackedValues, Rows, pack_rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.segment import PackedRows, Segment
 from hub.topic import Topic
-from hub.wire import pack_row
+from hub.wire import pack
 
 SEGMENT_ROWS: Final = 4096
 
@@ -98,56 +99,70 @@ class History:
         return topics.get(code) or topics.setdefault(code, Topic(channel, code))
 
     def append(self, channel: str, rows: Iterable[Row], recv_us: int) -> tuple[list[Topic], list[str]]:
-        """Number, encode and keep rows (``source_names`` of the channel, in order of arrival).
+        """Number and keep rows (``source_names`` of the channel, in order of arrival), packed already or not.
 
         Returns:
             The topics that spoke for the first time, and for each row that can't be sent the reason.
         """
-        topics = self.channels[channel]
-        width = len(CHANNELS[channel].source_names)
-        segment = self._segments[-1]
-        if not segment.channels or segment.channels[-1][1] != channel:
-            segment.channels.append((len(segment.rows), channel))
-        segment.recvs.append((len(segment.rows), recv_us))
-        created: list[Topic] = []
-        refused: list[str] = []
-        newest_ms = self.time_ms
-        for row in rows:
-            if len(row) != width:
-                refused.append(f"{channel} row of {len(row)} values instead of {width}: {str(row)[:120]}")
-                continue
-            code, time_ms = row[0], row[1]
-            try:
-                topic = topics.get(code) or Topic(channel, code)
-                seq = topic.seq + 1
-                packed = pack_row((code, seq, time_ms, recv_us, *row[2:]))
-                segment.times.append(time_ms)
-            except (TypeError, ValueError, OverflowError) as error:
-                refused.append(f"{channel} row that can't be encoded ({error}): {str(row)[:120]}")
-                continue
-            if seq == 1:
-                topics[code] = topic
-                created.append(topic)
-            if time_ms > newest_ms:
-                newest_ms = time_ms
-            self.at += 1
-            if time_ms < topic.newest_time_ms:
-                self.late_at = self.at
-            topic.seq = seq
-            topic.add(self.at, packed, time_ms)
-            segment.topics.append(topic)
-            segment.rows.append(packed)
-            segment.seqs.append(seq)
-            size = len(packed) + ROW_BYTES + PLACE_BYTES
-            segment.bytes += size
-            self._bytes += size
-            if topic.held > self._ring_rows + self._ring_slack:
-                self._shorten(topic)
+        packed, refused = (rows, []) if isinstance(rows, Rows) else pack_rows(channel, rows)
+        topics, created = self._speakers(channel, packed.codes)
+        recv = pack(recv_us)
+        start = 0
+        while start < len(topics):
+            segment = self._segments[-1]
+            if not segment.channels or segment.channels[-1][1] != channel:
+                segment.channels.append((len(segment.rows), channel))
+            segment.recvs.append((len(segment.rows), recv_us))
+            part = slice(start, start + SEGMENT_ROWS - len(segment.rows))
+            self._add(segment, topics[part], packed.times[part], recv, packed.values[part])
+            start = part.stop
             if len(segment.rows) == SEGMENT_ROWS:
-                segment = self._begin_segment(channel, recv_us)
+                self._begin_segment()
         if channel != STATUS:
-            self.time_ms = newest_ms
+            self.time_ms = max(self.time_ms, max(packed.times, default=0))
         return created, refused
+
+    def _speakers(self, channel: str, codes: Iterable[str]) -> tuple[list[Topic], list[Topic]]:
+        """The topics of some rows, one for each, and those of them that are new."""
+        known = self.channels[channel]
+        created: list[Topic] = []
+        found = list(map(known.get, codes))
+        if None in found:
+            for code in codes:
+                if code not in known:
+                    known[code] = Topic(channel, code)
+                    created.append(known[code])
+            found = list(map(known.get, codes))
+        return found, created  # type: ignore[return-value]  # none is missing now
+
+    def _add(
+        self,
+        segment: Segment,
+        topics: Sequence[Topic],
+        times: Sequence[int],
+        recv: PackedValues,
+        values: Sequence[PackedValues],
+    ) -> None:
+        """Number and keep rows for which there is room in the segment. It is a loop that whole markets go through."""
+        at, held, limit = self.at, len(segment.rows), self._ring_rows + self._ring_slack
+        rows, seqs = segment.rows, segment.seqs
+        crowded: dict[Topic, None] = {}
+        for topic, time_ms, packed in zip(topics, times, values, strict=True):
+            at += 1
+            if time_ms < topic.newest_time_ms:
+                self.late_at = at
+            rows.append(topic.add(at, time_ms, recv, packed))
+            seqs.append(topic.seq)
+            if topic.held > limit:
+                crowded[topic] = None
+        segment.topics.extend(topics)
+        segment.times.extend(times)
+        self.at = at
+        size = sum(map(len, rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
+        segment.bytes += size
+        self._bytes += size
+        for topic in crowded:
+            self._shorten(topic)
 
     def note_gap(self, notice: GapNotice) -> None:
         """Keep a gap notice whose place is after the newest row that was delivered."""
@@ -287,15 +302,12 @@ class History:
 
     # What is let go
 
-    def _begin_segment(self, channel: str, recv_us: int) -> Segment:
+    def _begin_segment(self) -> None:
         segment = Segment(first_at=self.at + 1)
-        segment.channels.append((0, channel))
-        segment.recvs.append((0, recv_us))
         self._segments[-1].next = segment
         self._segments.append(segment)
         while self._bytes > self._ring_bytes and self._segments[0].end_at - 1 <= self.delivered_at:
             self._let_go(self._segments.popleft())
-        return segment
 
     def _let_go(self, segment: Segment) -> None:
         last_at = segment.end_at - 1

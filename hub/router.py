@@ -220,4 +220,4 @@ class Router:
 
 def _observe(audience: Audience, topic: Topic) -> None:
     audience.topics[topic] = audience.topics.get(topic, 0) + 1
-    topic.audiences[audience] = None
+    topic.audiences[audience] = audience.rows

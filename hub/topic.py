@@ -4,6 +4,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
+from hub.wire import pack, row_head
+
 if TYPE_CHECKING:
     from hub.conflation import Conflater
     from hub.router import Audience
@@ -17,6 +19,7 @@ class Topic:
 
     __slots__ = (
         "_ats",
+        "_head",
         "_newest_times",
         "at",
         "audiences",
@@ -25,6 +28,7 @@ class Topic:
         "conflaters",
         "evicted_at",
         "evicted_time_ms",
+        "held",
         "name",
         "newest",
         "newest_time_ms",
@@ -43,22 +47,21 @@ class Topic:
         """Of the newest row."""
         self.newest_time_ms = -1
         """Of all rows."""
-        self.audiences: dict[Audience, None] = {}
+        self.audiences: dict[Audience, list[bytes]] = {}
+        """Who observes it, each with the list in which its next rows are collected."""
         self.conflaters: dict[Conflater, None] = {}
+        self.held = 0
+        """How many rows are held."""
         self.evicted_at = 0
         self.evicted_time_ms = -1
+        self._head = row_head(channel, code)
         self._ats = array("q")
         self._newest_times = array("q")  # of the row and all before it: never falls, so it can be bisected
 
     @property
     def first_seq(self) -> int:
         """The number of the oldest row that is held; above ``seq`` where none is."""
-        return self.seq - len(self._ats) + 1
-
-    @property
-    def held(self) -> int:
-        """How many rows are held."""
-        return len(self._ats)
+        return self.seq - self.held + 1
 
     def first_since(self, time_ms: int) -> int:
         """The number of the oldest held row at or after the topic's first row with ``time`` at or after ``time_ms``."""
@@ -78,15 +81,18 @@ class Topic:
         self.time_ms, self.newest_time_ms = time_ms, newest_time_ms
         self.evicted_at, self.evicted_time_ms = at, newest_time_ms
 
-    def add(self, at: int, row: bytes, time_ms: int) -> None:
-        """Take the next row, whose number ``seq`` is already."""
+    def add(self, at: int, time_ms: int, packed_recv: bytes, values: bytes) -> bytes:
+        """Number the next row, keep it, and return it as it travels."""
+        self.seq = seq = self.seq + 1
+        self.newest = row = b"".join((self._head, pack(seq), pack(time_ms), packed_recv, values))
         self.at = at
-        self._ats.append(at)
-        self.newest = row
         self.time_ms = time_ms
         if time_ms > self.newest_time_ms:
             self.newest_time_ms = time_ms
+        self._ats.append(at)
         self._newest_times.append(self.newest_time_ms)
+        self.held += 1
+        return row
 
     def held_before(self, at: int) -> "array[int]":
         """The arrival numbers of the held rows up to ``at``."""
@@ -96,5 +102,6 @@ class Topic:
         """Hold the oldest rows no longer."""
         self.evicted_at = self._ats[count - 1]
         self.evicted_time_ms = self._newest_times[count - 1]
+        self.held -= count
         del self._ats[:count]
         del self._newest_times[:count]

@@ -1,12 +1,15 @@
 """Keeps an eye on markets and source, and says what it sees on the ``status`` channel when that changes."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import compress
 
 from hub.calendar import Calendar, shanghai_day
 from hub.core import Hub
 from hub.health import Health, MarketHealth, MarketState
+from hub.rows import Rows
 from hub.schema import STATUS, Row
 
 CALENDAR_WARNING_DAYS = 30
@@ -45,23 +48,22 @@ class Watch:
         self._due: Mapping[str, int] = {}
         self._connected_ms: int | None = None
         self._has_spoken = False
+        self._market_of: dict[str, str] = {}  # by code
         self._told: dict[str, tuple[str, str]] = {}
         self._warned_of: int | None = None
 
-    def note(self, rows: Sequence[Row]) -> None:
+    def note(self, rows: Rows) -> None:
         """Take notice of one batch of ticks."""
         self._has_spoken = True
-        codes: dict[str, set[str]] = {}
-        newest: dict[str, int] = {}
-        for row in rows:
-            code, time_ms = row[0], row[1]
-            market = code[code.rfind(".") + 1 :]
-            codes.setdefault(market, set()).add(code)
-            if time_ms > newest.get(market, 0):
-                newest[market] = time_ms
+        known, codes = self._market_of, set(rows.codes)
+        for code in codes - known.keys():
+            known[code] = code[code.rfind(".") + 1 :]
+        markets = list(map(known.__getitem__, rows.codes))
         now_ms = self._now_ms()
-        for market, time_ms in newest.items():
-            self._health.note(market, len(codes[market]), time_ms, now_ms)
+        for market, instruments in Counter(map(known.__getitem__, codes)).items():
+            newest_ms = max(compress(rows.times, map(market.__eq__, markets)))
+            if newest_ms > 0:
+                self._health.note(market, instruments, newest_ms, now_ms)
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""

@@ -6,14 +6,14 @@ encodings show the same values.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
 import msgspec
 import orjson
 
-from hub.schema import CHANNELS, Row
+from hub.schema import CHANNELS
 
 SUBPROTOCOLS: Final = ("argus.v1.msgpack", "argus.v1.json")
 
@@ -36,12 +36,26 @@ class Origin(IntEnum):
 RequestId = int | str | None
 """What a request carried as ``id``; None where it carried none."""
 
-_pack: Final = msgspec.msgpack.Encoder().encode
-
-pack_row: Final[Callable[[Row], bytes]] = _pack
-"""Encode one row as it travels in msgpack. Raises TypeError or OverflowError for values that msgpack can't hold."""
+pack: Final = msgspec.msgpack.Encoder().encode
+"""Encode a value as it travels in msgpack. Raises TypeError or OverflowError for what msgpack can't hold."""
 
 _unpack_row: Final = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+def array_header(count: int) -> bytes:
+    """What comes before the values of a msgpack array."""
+    return struct.pack("!B", 0x90 | count) if count < 16 else struct.pack("!BH", 0xDC, count)
+
+
+def row_head(channel: str, code: str) -> bytes:
+    """What all packed rows of a topic begin with: ``seq``, ``time``, ``recv`` and the values follow."""
+    return array_header(len(CHANNELS[channel].names)) + pack(code)
+
+
+def values_of(channel: str, row: bytes) -> bytes:
+    """What a packed row says behind its ``recv``, as `hub.rows.Rows` has it."""
+    code, *places = _unpack_row(row)[:4]
+    return row[len(row_head(channel, code)) + sum(map(len, map(pack, places))) :]
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
@@ -88,7 +102,7 @@ class Codec(Protocol):
         """Frame rows of one channel, as one frame or, above `MAX_ROWS_PER_MESSAGE`, several back to back.
 
         Args:
-            rows: packed by `pack_row`.
+            rows: whole msgpack arrays, as history has them.
             encoded: rows of this channel in this encoding by packed row, for a caller that frames the same rows for
                 several audiences; filled as needed.
         """
@@ -101,7 +115,7 @@ class MsgpackCodec:
     subprotocol = SUBPROTOCOLS[0]
 
     def __init__(self) -> None:
-        self._heads = {(c, o): _pack(c) + _pack(int(o)) for c in CHANNELS for o in Origin}
+        self._heads = {(c, o): pack(c) + pack(int(o)) for c in CHANNELS for o in Origin}
 
     def message(self, message: object) -> bytes:  # noqa: D102
         return frame(_BINARY, msgspec.msgpack.encode(message))
@@ -117,10 +131,10 @@ class MsgpackCodec:
         count = len(rows)
         if count > MAX_ROWS_PER_MESSAGE:
             return b"".join(self.data(channel, origin, part, request_id) for part in _parts(rows))
-        array = struct.pack("!B", 0x90 | count) if count < 16 else struct.pack("!BH", 0xDC, count)
+        head = self._heads[channel, origin]
         if request_id is None:
-            return frame(_BINARY, b"".join((b"\x93", self._heads[channel, origin], array, *rows)))
-        return frame(_BINARY, b"".join((b"\x94", self._heads[channel, origin], array, *rows, _pack(request_id))))
+            return frame(_BINARY, b"".join((b"\x93", head, array_header(count), *rows)))
+        return frame(_BINARY, b"".join((b"\x94", head, array_header(count), *rows, pack(request_id))))
 
 
 class JsonCodec:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from bridge.feed.cutter import Cutter
 from hub.schema import Row
 
 SUBPROTOCOL: Final = "argus.feed.v1"
@@ -104,8 +105,26 @@ class Dropped(msgspec.Struct, frozen=True, tag="dropped", tag_field="op"):
             raise ValueError(f"dropped from {self.first} to {self.last}")
 
 
-class FedBatch(msgspec.Struct, frozen=True, array_like=True):
-    """Rows as they travel. ``recv_us``: epoch microseconds when they were received from the source."""
+class FedBatch(msgspec.Struct, frozen=True):
+    """Rows that came together. ``recv_us``: epoch microseconds when they were received from the source."""
+
+    number: _Number
+    channel: str
+    rows: Sequence[Row]
+    recv_us: _Moment
+
+
+class _RawBatch(msgspec.Struct, frozen=True, array_like=True):
+    """The same with rows that were not looked into."""
+
+    number: _Number
+    channel: str
+    rows: list[msgspec.Raw]
+    recv_us: _Moment
+
+
+class _UnpackedBatch(msgspec.Struct, frozen=True, array_like=True):
+    """The same with rows that were."""
 
     number: _Number
     channel: str
@@ -183,6 +202,7 @@ class Reader:
         self._tag_field = kinds[0].__struct_config__.tag_field or ""
         self._peer = peer
         self._passed_over: set[str] = set()
+        self._cutter = Cutter()
 
     def read(self, data: bytes | str) -> msgspec.Struct | None:
         """The message; None for a map of an unknown kind. Raises FeedViolation for what can't be understood."""
@@ -190,11 +210,18 @@ class Reader:
             raise FeedViolation("this connection speaks msgpack: a text message can't be read")
         try:
             message = _decode(data)
+            return self._batch(message, data) if isinstance(message, _RawBatch) else self._told(message)
         except msgspec.ValidationError as error:
-            message = self._without_odd_rows(data, error)
+            return self._without_odd_rows(data, error)
         except msgspec.DecodeError as error:
             raise FeedViolation(f"not msgpack: {error}") from None
-        return message if isinstance(message, FedBatch) else self._told(message)
+
+    def _batch(self, raw: _RawBatch, data: bytes) -> FedBatch:
+        rows: Sequence[Row] | None = self._cutter.cut(raw.channel, raw.rows)
+        if rows is None:
+            rows = _unpack(data).rows
+            self._cutter.learn(rows)
+        return FedBatch(raw.number, raw.channel, rows, raw.recv_us)
 
     def _told(self, fields: dict[Any, Any]) -> msgspec.Struct | None:
         if self._tag_field not in fields and "type" in fields:
@@ -218,7 +245,7 @@ class Reader:
         """Read a batch some of whose rows are none. A feeder would send it again for ever, so the others are taken."""
         try:
             number, channel, rows, recv_us = msgspec.msgpack.decode(data)[:4]
-            rest = msgspec.convert([number, channel, [], recv_us], FedBatch)
+            rest = msgspec.convert([number, channel, [], recv_us], _UnpackedBatch)
             rows = msgspec.convert(rows, list[Any])
             kept = [tuple(row) for row in rows if isinstance(row, list)]
         except (msgspec.DecodeError, TypeError, ValueError):  # no array, too short, or wrong apart from its rows
@@ -232,7 +259,8 @@ class Reader:
             _logger.warning("%s: %s is not known here and passed over; is one of the two too old?", self._peer, what)
 
 
-_decode: Final = msgspec.msgpack.Decoder(FedBatch | dict[Any, Any]).decode
+_decode: Final = msgspec.msgpack.Decoder(_RawBatch | dict[Any, Any]).decode
+_unpack: Final = msgspec.msgpack.Decoder(_UnpackedBatch).decode
 
 
 def short_reason(text: str) -> str:

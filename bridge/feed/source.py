@@ -29,6 +29,7 @@ from bridge.feed.messages import (
     Welcome,
 )
 from bridge.source import Batch, Interruption, Sink, SourceState, SourceStatus
+from hub.rows import Rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.topics import TopicError, parse
 
@@ -265,6 +266,8 @@ class FeedSource:
 
 def newest_ms(rows: Sequence[Row]) -> int | None:
     """The newest exchange time of rows; those that have none are judged elsewhere."""
+    if isinstance(rows, Rows):
+        return max(rows.times, default=None)
     return max((row[1] for row in rows if len(row) > 1 and type(row[1]) is int), default=None)
 
 

@@ -67,7 +67,7 @@ async def test_a_row_that_cannot_be_encoded_is_logged_and_the_others_are_publish
     app = app_of(Scripted([lambda sink: sink.deliver(Batch("tick", rows, 7))]))
     await app._run_source()
     assert app._hub.history.at == 1
-    assert "row refused: tick row that can't be encoded" in caplog.text
+    assert "row refused, not encodable: tick row that can't be encoded" in caplog.text
 
 
 async def test_from_start_to_end(monkeypatch: pytest.MonkeyPatch) -> None:

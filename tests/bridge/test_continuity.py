@@ -6,6 +6,7 @@ from bridge.continuity import ASKED_EVERY_MS, TOLD_APART
 from bridge.source import Interruption, SourceState, SourceStatus
 from hub.schema import Row
 from tests.bridge.support.intake import TEN_MS, Door, Stream, tick
+from tests.hub.support.core import row_of
 
 A, B, C = "600000.SH", "600519.SH", "000001.SZ"
 AWAY = SourceStatus(SourceState.AWAY, "no terminal")
@@ -17,6 +18,10 @@ HOUR_MS = 60 * MINUTE_MS
 def missing(topic: str, from_ms: int, to_ms: int) -> Interruption:
     """An interruption with its times given after ten o'clock."""
     return Interruption(topic, TEN_MS + from_ms, TEN_MS + to_ms)
+
+
+def bar(period: str, after_ms: int = 0) -> Row:
+    return row_of(period, A, TEN_MS + after_ms)
 
 
 @pytest.fixture
@@ -125,12 +130,12 @@ def test_a_snapshot_after_an_outage_ends_it_where_the_market_is_now_not_where_it
 
 
 def test_each_channel_is_interrupted_from_its_own_newest_row_to_its_own_next(door: Door) -> None:
-    door.deliver((A, TEN_MS), channel="1m")
+    door.deliver(bar("1m"), channel="1m")
     door.deliver(tick(A, 30_000))
     door.intake.report(AWAY)
     door.deliver(tick(A, 90_000))
-    door.deliver((A, TEN_MS + 120_000), channel="1m")
-    door.deliver((A, TEN_MS + 120_000), channel="5m")
+    door.deliver(bar("1m", 120_000), channel="1m")
+    door.deliver(bar("5m", 120_000), channel="5m")
     assert door.stream.interruptions == [missing("tick:*", 30_000, 90_000), missing("1m:*", 0, 120_000)]
 
 
@@ -202,9 +207,9 @@ def test_after_a_restart_of_the_hub_the_run_that_went_on_is_not_interrupted(run:
 
 @pytest.mark.parametrize("away", [True, False])
 def test_a_live_source_was_away_while_the_hub_was_down(away: bool) -> None:
-    door = Door(Stream({"tick": [tick(A, 3_000), tick(C, 5_000), tick(C)], "1m": [(A, TEN_MS)]}), away=away)
+    door = Door(Stream({"tick": [tick(A, 3_000), tick(C, 5_000), tick(C)], "1m": [bar("1m")]}), away=away)
     door.deliver(tick(A, 60_000))
-    door.deliver((A, TEN_MS + 60_000), channel="1m")
+    door.deliver(bar("1m", 60_000), channel="1m")
     told = [missing("tick:*", 5_000, 60_000), missing("1m:*", 0, 60_000)]
     assert door.stream.interruptions == (told if away else [])
 

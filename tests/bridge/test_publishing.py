@@ -8,7 +8,7 @@ from bridge.source import Batch, Interruption
 from hub.past import GapNotice
 from hub.schema import Row
 from hub.store import Published, RunBegins
-from tests.hub.support.core import Client, make_hub, row_of, tick
+from tests.hub.support.core import Client, make_hub, packed, row_of, tick
 
 
 @dataclass
@@ -66,7 +66,7 @@ def test_the_watch_is_told_of_ticks_only_and_the_figures_of_every_batch() -> Non
     """Bars may be made by anything: only ticks show that an exchange speaks."""
     watch, counts = KeptRows(), list[float]()
     observer = MarketObserver(watch, counts.append)  # type: ignore[arg-type]
-    observer.observe(Batch("tick", [tick("600000.SH"), tick("600001.SH")], 17))
-    observer.observe(Batch("1m", [row_of("1m", "600000.SH")], 17))
+    observer.observe(Batch("tick", packed(tick("600000.SH"), tick("600001.SH")), 17))
+    observer.observe(Batch("1m", packed(row_of("1m", "600000.SH"), channel="1m"), 17))
     assert [row[0] for row in watch.rows] == ["600000.SH", "600001.SH"]
     assert counts == [2, 1]

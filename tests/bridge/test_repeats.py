@@ -5,6 +5,7 @@ import pytest
 from bridge.repeats import ALIKE_ROWS
 from hub.schema import Row
 from tests.bridge.support.intake import TEN_MS, Door, Stream, tick
+from tests.hub.support.core import row_of
 
 A, B = "600000.SH", "000001.SZ"
 
@@ -116,7 +117,7 @@ def test_whether_a_book_is_a_list_or_a_tuple_makes_no_difference(door: Door, aga
 
 def test_a_row_that_keeps_its_time_while_it_changes_costs_little_memory(door: Door) -> None:
     """As a forming bar of a day does; so only the newest of its rows are remembered, and it never changes back."""
-    bars = [(A, TEN_MS, volume) for volume in range(3 * ALIKE_ROWS)]
+    bars = [row_of("1d", A, TEN_MS, volume) for volume in range(3 * ALIKE_ROWS)]
     for bar in bars:
         door.deliver(bar, channel="1d")
     for bar in bars[-ALIKE_ROWS:]:

@@ -14,7 +14,7 @@ from hub.health import Health
 from hub.metrics import Metrics
 from hub.opening import Opened
 from hub.watch import Watch
-from tests.hub.support.core import JSON, MSGPACK, Client, make_hub, publish, tick
+from tests.hub.support.core import JSON, MSGPACK, Client, make_hub, packed, publish, tick
 
 TEN_MS = 1_788_228_000_000
 """2026-09-01 10:00:00 in Shanghai: a Tuesday, continuous trading."""
@@ -176,8 +176,8 @@ def test_the_state_of_the_source_is_the_one_that_is_1(situation: Situation, stat
 
 def test_age_and_state_of_each_market_are_those_of_the_last_look(situation: Situation) -> None:
     assert situation.by_label("argus_data_age_seconds", "market") == {}
-    situation.watch.note([tick(f"{number}.SH", TEN_MS - 1_500) for number in range(60)])
-    situation.watch.note([tick(f"{number}.SZ", TEN_MS - 60_000) for number in range(60)])
+    situation.watch.note(packed(*[tick(f"{number}.SH", TEN_MS - 1_500) for number in range(60)]))
+    situation.watch.note(packed(*[tick(f"{number}.SZ", TEN_MS - 60_000) for number in range(60)]))
     situation.now_ms += 30_000
     situation.watch.look(1)
     assert situation.by_label("argus_data_age_seconds", "market") == {"SH": 31.5, "SZ": 90.0}

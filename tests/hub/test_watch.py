@@ -9,7 +9,7 @@ import pytest
 from hub.calendar import Calendar
 from hub.health import Health
 from hub.watch import CALENDAR_WARNING_DAYS, Watch
-from tests.hub.support.core import Client, make_hub, tick
+from tests.hub.support.core import Client, make_hub, packed, tick
 
 TEN_MS = 1_788_228_000_000
 """2026-09-01 10:00:00 in Shanghai: a Tuesday, continuous trading."""
@@ -33,7 +33,7 @@ class Watched:
 
     def note(self, market: str, instruments: int = 100, age_ms: int = 0) -> None:
         """A batch of ticks of one market, all of one time."""
-        self.watch.note([tick(f"{number}.{market}", self.now_ms - age_ms) for number in range(instruments)])
+        self.watch.note(packed(*[tick(f"{number}.{market}", self.now_ms - age_ms) for number in range(instruments)]))
 
     def look(self, after_ms: int = 0) -> list[dict[str, Any]]:
         """Look some time later; the status rows that were published since the last call."""
@@ -93,18 +93,18 @@ def test_markets_that_change_together_travel_in_one_batch_and_the_others_not_at_
 
 def test_the_newest_row_of_each_market_in_a_batch_counts(watched: Watched) -> None:
     rows = [tick("1.SH", TEN_MS - 9_000), tick("2.SZ", TEN_MS - 1_000), tick("3.SH", TEN_MS - 2_000), tick("4.SH", 0)]
-    watched.watch.note(rows)
+    watched.watch.note(packed(*rows))
     assert {row["code"]: row["age_ms"] for row in watched.look()} == {"SH": 2_000, "SZ": 1_000}
 
 
 def test_rows_without_a_time_are_no_data(watched: Watched) -> None:
-    watched.watch.note([tick("1.SH", 0)])
+    watched.watch.note(packed(tick("1.SH", 0)))
     assert watched.look() == []
 
 
 def test_many_rows_of_one_instrument_do_not_make_a_busy_market(watched: Watched) -> None:
     """One quiet stock may be silent for minutes, however many of its rows came in one batch."""
-    watched.watch.note([tick("600000.SH", TEN_MS + number) for number in range(60)])
+    watched.watch.note(packed(*[tick("600000.SH", TEN_MS + number) for number in range(60)]))
     assert [row["state"] for row in watched.look(2 * MINUTE_MS)] == ["quiet"]
 
 

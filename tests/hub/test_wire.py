@@ -23,8 +23,10 @@ from hub.wire import (
     Origin,
     RequestId,
     frame,
-    pack_row,
+    pack,
+    row_head,
     split_frames,
+    values_of,
 )
 from tests.hub.support.core import JSON, MSGPACK, read_frames
 
@@ -39,7 +41,7 @@ request_ids = st.none() | st.integers(-(2**53), 2**53) | st.text(max_size=128)
 
 def tick_rows(count: int) -> list[bytes]:
     """Encoded ticks, numbered from 1."""
-    return [pack_row(("600000.SH", seq, 1, 1, *[None] * (TICK_WIDTH - 4))) for seq in range(1, count + 1)]
+    return [pack(("600000.SH", seq, 1, 1, *[None] * (TICK_WIDTH - 4))) for seq in range(1, count + 1)]
 
 
 def seqs(message: dict[str, Any]) -> list[int]:
@@ -109,7 +111,7 @@ def test_a_control_message_is_an_object_in_a_text_frame() -> None:
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_rows_are_an_array_of_arrays_in_msgpack(channel: str, origin: Origin) -> None:
     row = ["600000.SH", *range(len(CHANNELS[channel].names) - 1)]
-    ((opcode, payload),) = split_frames(MSGPACK.data(channel, origin, [pack_row(tuple(row))]))
+    ((opcode, payload),) = split_frames(MSGPACK.data(channel, origin, [pack(tuple(row))]))
     assert opcode == 2
     assert msgpack.unpackb(payload) == [channel, int(origin), [row]]
 
@@ -119,7 +121,7 @@ def test_rows_are_an_array_of_arrays_in_msgpack(channel: str, origin: Origin) ->
 def test_rows_are_objects_with_the_names_of_the_schema_in_json(channel: str, origin: Origin, word: str) -> None:
     names = CHANNELS[channel].names
     row = ["600000.SH", *range(len(names) - 1)]
-    ((opcode, payload),) = split_frames(JsonCodec().data(channel, origin, [pack_row(tuple(row))]))
+    ((opcode, payload),) = split_frames(JsonCodec().data(channel, origin, [pack(tuple(row))]))
     assert opcode == 1
     expected = {"type": "data", "channel": channel, "origin": word, "rows": [dict(zip(names, row, strict=True))]}
     assert json.loads(payload) == expected
@@ -127,7 +129,7 @@ def test_rows_are_objects_with_the_names_of_the_schema_in_json(channel: str, ori
 
 @given(rows_of_orders, request_ids)
 def test_both_encodings_show_the_values_that_were_put_in(rows: list[list[Any]], request_id: RequestId) -> None:
-    packed = [pack_row(tuple(row)) for row in rows]
+    packed = [pack(tuple(row)) for row in rows]
     for codec in MsgpackCodec(), JsonCodec():
         (message,) = read_frames(codec.data("l2order", Origin.REPLAY, packed, request_id))
         assert [list(row.values()) for row in message["rows"]] == rows
@@ -168,7 +170,7 @@ def test_the_same_rows_give_the_same_bytes_whether_they_were_encoded_before_or_n
 
 
 def test_a_value_that_json_has_no_form_for_does_not_keep_the_row_from_a_client() -> None:
-    row = pack_row(("600000.SH", 1, 2, 3, b"bytes", {1: 2}, *[None] * 14))
+    row = pack(("600000.SH", 1, 2, 3, b"bytes", {1: 2}, *[None] * 14))
     (message,) = read_frames(JsonCodec().data("tick", Origin.LIVE, [row]))
     assert message["rows"][0]["code"] == "600000.SH"
 
@@ -176,7 +178,7 @@ def test_a_value_that_json_has_no_form_for_does_not_keep_the_row_from_a_client()
 def test_equal_rows_of_two_channels_have_each_the_names_of_its_own_channel() -> None:
     codec = JsonCodec()
     channels = ("l2quoteaux", "l2transaction")
-    packed = pack_row(("600000.SH", 1, 1, 1, *[0] * 8))
+    packed = pack(("600000.SH", 1, 1, 1, *[0] * 8))
     for channel in channels:
         (message,) = read_frames(codec.data(channel, Origin.LIVE, [packed]))
         assert tuple(message["rows"][0]) == CHANNELS[channel].names
@@ -185,4 +187,12 @@ def test_equal_rows_of_two_channels_have_each_the_names_of_its_own_channel() -> 
 @pytest.mark.parametrize("value", [object(), 2**64, -(2**63) - 1])
 def test_a_value_that_msgpack_cannot_hold_is_an_error(value: Any) -> None:
     with pytest.raises((TypeError, OverflowError)):
-        pack_row(("600000.SH", value))
+        pack(("600000.SH", value))
+
+
+@pytest.mark.parametrize("seq", [1, 200, 70_000, 2**33])
+@pytest.mark.parametrize("code", ["600000.SH", "x" * 40 + ".SH"])
+def test_the_values_of_a_row_are_what_stands_behind_its_recv(code: str, seq: int) -> None:
+    values = pack(1.5) + pack(None) * (TICK_WIDTH - 5)
+    row = row_head("tick", code) + pack(seq) + pack(1_788_228_000_000) + pack(17) + values
+    assert values_of("tick", row) == values

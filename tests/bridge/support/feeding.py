@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +42,7 @@ class Keeper:
 
     def deliver(self, batch: Batch) -> None:
         self.on_deliver(batch)
-        self._keep(batch)
+        self._keep(replace(batch, rows=list(batch.rows)))
 
     def report(self, status: SourceStatus) -> None:
         self._keep(status)

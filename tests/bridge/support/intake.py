@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from bridge.intake import Intake
+from bridge.repeats import PastTopic
 from bridge.source import Batch, Interruption, Observer, SourceStatus
 from hub.schema import CHANNELS, Row
+from tests.hub.support.core import packed
 
 TEN_MS: Final = 1_788_228_000_000
 """2026-09-01 10:00:00 in Shanghai: a Tuesday, continuous trading."""
@@ -43,17 +45,18 @@ class Stream:
     def begin_run(self, run: str) -> None:
         self.events.append(run)
 
-    def topics(self) -> Iterable[tuple[str, int, Row]]:
+    def topics(self) -> Iterable[PastTopic]:
         for channel, rows in self._restored.items():
             for code in dict.fromkeys(row[0] for row in rows):
-                own = [row for row in rows if row[0] == code]
-                yield channel, max(row[1] for row in own), own[-1]
+                own = packed(*(row for row in rows if row[0] == code), channel=channel)
+                newest_ms = max(own.times)
+                yield PastTopic(channel, code, newest_ms, own.values[-1] if own.times[-1] == newest_ms else None)
 
-    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[Row]:
+    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
         self.lookups.append((channel, code, time_ms))
         published = [row for batch in self.batches if batch.channel == channel for row in batch.rows]
         rows = [*self._restored.get(channel, ()), *published] if self._held else []
-        return [row for row in rows if (row[0], row[1]) == (code, time_ms)]
+        return packed(*(row for row in rows if (row[0], row[1]) == (code, time_ms)), channel=channel).values
 
     @property
     def batches(self) -> list[Batch]:

@@ -11,6 +11,7 @@ from hub.core import Hub, SourceInfo
 from hub.history import History
 from hub.limits import Limits
 from hub.outbox import Outbox
+from hub.rows import Rows, pack_rows
 from hub.schema import CHANNELS, Row
 from hub.session import Session
 from hub.wire import CODECS, SUBPROTOCOLS, split_frames
@@ -29,6 +30,13 @@ def row_of(channel: str, code: str, time_ms: int = 1, *values: Any) -> Row:
 def tick(code: str, time_ms: int = 1, *values: Any) -> Row:
     """A row of the tick channel as a source gives it."""
     return row_of("tick", code, time_ms, *values)
+
+
+def packed(*rows: Row, channel: str = "tick") -> Rows:
+    """Rows as they travel to their numbers."""
+    found, refused = pack_rows(channel, rows)
+    assert not refused
+    return found
 
 
 def read_frames(frames: bytes) -> list[dict[str, Any]]:
