@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.fanout.contestants import Contestant
-from benchmarks.fanout.contestants.base import Place, Served
+from benchmarks.fanout.contestants.base import Place, Served, TrialFailed
 from benchmarks.fanout.figures import percentile
 from benchmarks.fanout.profiling import find_py_spy, profiled
 from benchmarks.fanout.rows import RowMaker, plan_sends, topic
@@ -61,6 +61,7 @@ class Bench:
             feed = stack.enter_context(contestant.open_feed(served))
             sends = place.folder / "sends"
             sends.write_bytes(_plan_feed(contestant, workload, row))
+            feed.setblocking(True)  # introduced with a limit of time, from now on the pacer's
             os.set_inheritable(feed.fileno(), True)
             command = (str(feed.fileno()), str(sends), contestant.feeds_by)
             feeder = stack.enter_context(self._program("pacer", *command, fds=(feed.fileno(),)))
@@ -85,10 +86,6 @@ class Bench:
         finally:
             process.kill()
             process.communicate()
-
-
-class TrialFailed(Exception):  # noqa: N818 (it reads as what happened)
-    """A trial has no figures; the text says why in one line."""
 
 
 class _Program:

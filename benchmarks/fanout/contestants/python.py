@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.contestants.base import Place, Served, first_line, free_port, masked, running, upgrade
+from benchmarks.fanout.contestants.base import Place, Served, connect, first_line, free_port, masked, running, upgrade
 from benchmarks.fanout.contestants.limit import SmallContestant
 
 SERVERS: Final = Path(__file__).resolve().parents[1] / "servers"
@@ -42,6 +42,7 @@ class PythonServer(SmallContestant):
         command = [str(peers_python(place.cache)), str(script), str(port), str(feed_port)]
         with running(command, place) as process:
             first_line(process, place)
+            connect(port).close()  # uvicorn listens only after the application has started
             yield Served(port, feed_port, (process.pid,))
 
     def request(self, topics: Sequence[str]) -> bytes:  # noqa: D102
