@@ -138,7 +138,8 @@ def _curves(document: Document, judged: Sequence[Verdict]) -> Iterator[str]:
     yield "## The cost as it grows"
     yield ""
     yield "CPU for each delivered row as one thing grows, while the rows that are fed, and how many of them one write"
-    yield "carries (about one), stay."
+    yield "carries (about one), stay. By symbols and by subscriptions a symbol keeps its clients; by clients what a row"
+    yield "costs once is shared by more and more of them."
     yield ""
     for axis, names in there.items():
         if not names:

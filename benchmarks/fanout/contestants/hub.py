@@ -104,8 +104,18 @@ def _tell(feed: socket.socket, message: dict[str, Any]) -> None:
 
 def _hear(feed: socket.socket) -> dict[str, Any]:
     """The next message."""
-    size = feed.recv(2, socket.MSG_WAITALL)[1]
+    size = _read(feed, 2)[1]
     if size >= 126:
-        size = int.from_bytes(feed.recv(2 if size == 126 else 8, socket.MSG_WAITALL))
-    said: dict[str, Any] = msgspec.msgpack.decode(feed.recv(size, socket.MSG_WAITALL))
+        size = int.from_bytes(_read(feed, 2 if size == 126 else 8))
+    said: dict[str, Any] = msgspec.msgpack.decode(_read(feed, size))
     return said
+
+
+def _read(feed: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = feed.recv(size - len(data))
+        if not part:
+            raise TrialFailed("the hub closed the feeder's connection")
+        data += part
+    return data
