@@ -123,7 +123,8 @@ class App:
             StartError: something is in the way.
         """
         settings, metrics = self._settings, self._metrics
-        delivery = Delivery(self._hub, asyncio.get_running_loop(), metrics.publish_to_socket.observe)
+        observe, interval_s = metrics.publish_to_socket.observe, settings.flush_interval_ms / 1000
+        delivery = Delivery(self._hub, asyncio.get_running_loop(), observe, interval_s)
         pages = Pages(self._hub.channels, self._reasons_not_ready, lambda: self._opened.reasons_degraded, metrics.page)
         self._server = HubServer(
             self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
