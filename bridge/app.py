@@ -41,6 +41,9 @@ from hub.watch import Watch
 
 LOOK_S = 1.0
 LAG_PROBE_S = 0.25
+COLLECT_AFTER = 20_000
+"""Objects that may be made before the collector looks for circles among the new ones. By Python's default (700) it
+would look several times within every burst; rows are no such objects, so what waits for it stays small."""
 PROGRAM = Path(__file__).parents[1] / "run_hub.py"
 
 _logger = logging.getLogger("argus")
@@ -120,7 +123,8 @@ class App:
             StartError: something is in the way.
         """
         settings, metrics = self._settings, self._metrics
-        delivery = Delivery(self._hub, asyncio.get_running_loop(), metrics.publish_to_socket.observe)
+        observe, interval_s = metrics.publish_to_socket.observe, settings.flush_interval_ms / 1000
+        delivery = Delivery(self._hub, asyncio.get_running_loop(), observe, interval_s)
         pages = Pages(self._hub.channels, self._reasons_not_ready, lambda: self._opened.reasons_degraded, metrics.page)
         self._server = HubServer(
             self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
@@ -146,6 +150,8 @@ class App:
         print(f"Argus Hub is listening on http://{shown}:{port}/ (ws://{shown}:{port}/ws)", flush=True)  # noqa: T201
         gc.collect()  # a hub that has ended before this one must not stay
         gc.freeze()  # what the start built stays: the collector need not look at it again
+        thresholds = gc.get_threshold()
+        gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
         works = (self._run_source(), self._look(), self._probe_lag())
         tasks = [asyncio.create_task(work) for work in works]
         endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
@@ -159,6 +165,7 @@ class App:
             _logger.info("stopping: %d clients to drain", self._server.clients)
             await _end(endings)  # a child of ours is heard out before nobody takes what it brings
             await _end(tasks)
+            gc.set_threshold(*thresholds)
             gc.unfreeze()
 
     async def _run_child(self, address: tuple[str, int]) -> None:

@@ -4,13 +4,13 @@ Each becomes an `Interruption` at a place among the rows of a batch. Nothing her
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from bridge.repeats import Delivered
 from bridge.source import Interruption
 from hub.calendar import shanghai_day
-from hub.rows import Rows
-from hub.schema import CHANNELS, Row
+from hub.rows import PackedRow, Rows
+from hub.schema import CHANNELS
 
 TOLD_APART: Final = 32
 """Topics of one market with late rows in one batch that are announced one by one; more are announced together."""
@@ -41,16 +41,21 @@ class Late(NamedTuple):
     newest_ms: int
 
 
-class Newest(NamedTuple):
-    """The newest rows of a channel's topics at some moment: see `Delivered`."""
+class Before(NamedTuple):
+    """What was newest before a batch: by market its newest ``time``, by code of the batch ``time`` and row."""
 
-    times: Mapping[str, int]
-    values: Mapping[str, bytes | None]
+    newest_ms: Mapping[str, int]
+    rows: Mapping[str, tuple[int, PackedRow | None]]
 
-    @classmethod
-    def of(cls, delivered: Delivered) -> Self:
-        """As they are now."""
-        return cls(dict(delivered.newest_times), dict(delivered.newest_values))
+
+def rows_before(delivered: Delivered, rows: Rows) -> Before:
+    """What is newest before these rows are taken."""
+    newest_ms: dict[str, int] = {}
+    for code, known in delivered.newest.items():
+        market = market_of(code)
+        newest_ms[market] = max(known.time_ms, newest_ms.get(market, 0))
+    own = ((code, delivered.newest[code]) for code in rows.codes if code in delivered.newest)
+    return Before(newest_ms, {code: (newest.time_ms, newest.row) for code, newest in own})
 
 
 class Outage:
@@ -103,12 +108,12 @@ class Silence:
             self._mute = [market for market in self._markets if self._was_mute(market, now_ms)]
         return bool(self._mute)
 
-    def end(self, before: Newest, rows: Rows) -> list[Notice]:
-        """What rows tell of markets that were mute before. ``before``: each topic's newest row before those."""
+    def end(self, before: Before, rows: Rows) -> list[Notice]:
+        """What rows tell of markets that were mute before."""
         notices = []
         for market in tuple(self._mute):
             spoken = [place for place, code in enumerate(rows.codes) if market_of(code) == market]
-            from_ms = max((time_ms for code, time_ms in before.times.items() if market_of(code) == market), default=0)
+            from_ms = before.newest_ms.get(market, 0)
             back = _first_newer(from_ms, [(place, rows.times[place]) for place in spoken])
             if back is None:
                 continue
@@ -158,15 +163,15 @@ def _first_newer(from_ms: int, times: Iterable[tuple[int, int]]) -> tuple[int, i
     return newer[0][0], min(time_ms for _, time_ms in newer if time_ms > newest_ms - SNAPSHOT_MS)
 
 
-def _has_jumped(before: Newest, rows: Rows, place: int) -> bool:
+def _has_jumped(before: Before, rows: Rows, place: int) -> bool:
     """Whether an instrument had traded more at this row than at its row before, on the same day."""
     code, after_ms = rows.codes[place], rows.times[place]
-    before_ms, values = before.times.get(code), before.values.get(code)
-    if before_ms is None or values is None or after_ms <= before_ms:
+    before_ms, row = before.rows.get(code, (after_ms, None))
+    if row is None or after_ms <= before_ms:
         return False
     if shanghai_day(before_ms) != shanghai_day(after_ms):
         return False
-    old: Row = Rows(rows.channel, [code], [before_ms], [values])[0]
+    old = Rows(rows.channel, [code], [before_ms], [row])[0]
     # Both are looked at: volume is in whole hands, and either may be missing.
     pairs = zip(old[_CUMULATIVE], rows[place][_CUMULATIVE], strict=True)
     return any(was is not None and now is not None and now > was for was, now in pairs)

@@ -6,8 +6,9 @@ from itertools import chain
 from bridge.repeats import PastTopic
 from hub.history import History
 from hub.lookback import Lookback
+from hub.rows import PackedRow
 from hub.schema import STATUS
-from hub.wire import values_of
+from hub.wire import as_given
 
 
 class DeliveredRows:
@@ -26,13 +27,13 @@ class DeliveredRows:
         """Every topic that the source has spoken on."""
         for topic in self._history.topics:
             if topic.channel != STATUS:
-                values = values_of(topic.channel, topic.newest) if topic.time_ms == topic.newest_time_ms else None
-                yield PastTopic(topic.channel, topic.code, topic.newest_time_ms, values)
+                last = as_given(topic.channel, topic.newest) if topic.time_ms == topic.newest_time_ms else None
+                yield PastTopic(topic.channel, topic.code, topic.newest_time_ms, last)
 
-    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
-        """What the rows of a topic with exactly this ``time`` say that are in memory, or are found on disk in time."""
+    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[PackedRow]:
+        """The rows of a topic with exactly this ``time`` that are in memory, or are found on disk in time."""
         topic = self._history.channels[channel].get(code)
         if topic is None:
             return ()
         found = chain(self._history.rows_at(topic, time_ms), self._lookback.rows_at(topic, time_ms))
-        return (values_of(channel, row) for row in found)
+        return (as_given(channel, row) for row in found)

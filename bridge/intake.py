@@ -8,10 +8,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from re import compile as pattern
 from typing import Final
 
-from bridge.continuity import Late, Newest, Notice, Outage, Silence, market_of, notices_of_late
+from bridge.continuity import Late, Notice, Outage, Silence, market_of, notices_of_late, rows_before
 from bridge.repeats import Delivered, Past, Unpublished
 from bridge.source import Batch, Interruption, Observer, Publisher, SourceState, SourceStatus
 from hub.rows import Rows, pack_rows
@@ -77,10 +78,11 @@ class Intake:
         delivered = self._delivered(batch.channel)
         now_ms = self._now_ms()
         may_jump = batch.channel == "tick" and self._silence.is_any(now_ms)
-        before = Newest.of(delivered) if may_jump else None
+        before = rows_before(delivered, rows) if may_jump else None
         late: list[Late] = []
-        if not delivered.take_newer(rows, now_ms + AHEAD_MS):
-            kept, late = self._sift(delivered, rows, now_ms)
+        taken = delivered.take_newer(rows, now_ms + AHEAD_MS)
+        if taken < len(rows):
+            kept, late = self._sift(delivered, rows, taken, now_ms)
             if len(kept) < len(rows):
                 rows = rows.pick(kept)
         batch = replace(batch, rows=rows)
@@ -150,19 +152,20 @@ class Intake:
             self._refuse("not encodable", reason)
         return rows
 
-    def _sift(self, delivered: Delivered, rows: Rows, now_ms: int) -> tuple[list[int], list[Late]]:
-        """Take the rows of a batch that needs a closer look. Returns the places of good ones, and which are late."""
-        kept: list[int] = []
+    def _sift(self, delivered: Delivered, rows: Rows, taken: int, now_ms: int) -> tuple[list[int], list[Late]]:
+        """Take the rows of a batch that need a closer look. Returns the places of all good ones, and which are late."""
+        kept = list(range(taken))
         late: list[Late] = []
         unpublished = Unpublished(rows, kept)
-        for place, (code, time_ms, values) in enumerate(zip(rows.codes, rows.times, rows.values, strict=True)):
+        rest = rows[taken:]
+        for place, code, time_ms, packed in zip(count(taken), rest.codes, rest.times, rest.packed, strict=False):
             fault = self._fault(code, time_ms, delivered, now_ms)
-            if not fault and delivered.is_repeat(code, time_ms, values, unpublished):
+            if not fault and delivered.is_repeat(code, time_ms, packed, unpublished):
                 fault = "repeat"
             if fault:
                 self._refuse(fault, rows[place])
                 continue
-            newest_ms = delivered.take(code, time_ms, values)
+            newest_ms = delivered.take(code, time_ms, packed)
             if newest_ms is not None:
                 late.append(Late(len(kept), code, time_ms, newest_ms))
             kept.append(place)
@@ -174,7 +177,7 @@ class Intake:
             return "time zero"
         if time_ms >= now_ms + AHEAD_MS:
             return "time ahead"
-        if code not in delivered.newest_times:
+        if code not in delivered.newest:
             if not _CODE.fullmatch(code):
                 return "malformed code"
             self._silence.know(market_of(code))

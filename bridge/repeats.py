@@ -1,14 +1,13 @@
 """What was delivered of a channel, as far as it takes to tell a new row from one that comes again or comes late.
 
 The newest row of every topic is kept here. Older ones are asked for seldom, and the hub has them anyway. Rows are
-compared as the bytes of their values: one that comes again was packed in the same way.
+compared as bytes: one that comes again was packed in the same way.
 """
 
 from collections.abc import Iterable, Sequence
-from operator import gt
 from typing import Final, NamedTuple, Protocol
 
-from hub.rows import Rows
+from hub.rows import PackedRow, Rows
 
 ALIKE_ROWS: Final = 16
 """Of the rows with a topic's newest ``time``, so many are remembered. The exchanges send two at most; a forming bar
@@ -16,15 +15,12 @@ keeps its ``time`` while it changes thousands of times, and never changes back."
 
 
 class PastTopic(NamedTuple):
-    """What the hub has of one topic: the newest ``time`` of all its rows, and the packed values of its last row.
-
-    They are None where the last row is an older one.
-    """
+    """What the hub has of one topic: the newest ``time`` of all its rows, and its last row, None if that is older."""
 
     channel: str
     code: str
     newest_ms: int
-    values: bytes | None
+    newest: PackedRow | None
 
 
 class Past(Protocol):
@@ -37,8 +33,8 @@ class Past(Protocol):
     def topics(self) -> Iterable[PastTopic]:
         """Every topic. Asked once, at start."""
 
-    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
-        """The packed values of the rows of a topic with exactly this ``time`` that were published and are held."""
+    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[PackedRow]:
+        """The rows of a topic with exactly this ``time`` that were published and are still held."""
 
 
 class Unpublished:
@@ -52,88 +48,99 @@ class Unpublished:
     def __init__(self, rows: Rows, taken: Sequence[int]) -> None:
         self._rows = rows
         self._taken = taken
-        self._found: dict[tuple[str, int], list[bytes]] = {}
+        self._found: dict[tuple[str, int], list[PackedRow]] = {}
         self._looked_at = 0
 
-    def at(self, code: str, time_ms: int) -> Sequence[bytes]:
-        """The values of the rows of a topic with exactly this ``time``."""
+    def at(self, code: str, time_ms: int) -> Sequence[PackedRow]:
+        """The rows of a topic with exactly this ``time``."""
         rows = self._rows
         for place in self._taken[self._looked_at :]:
-            self._found.setdefault((rows.codes[place], rows.times[place]), []).append(rows.values[place])
+            self._found.setdefault((rows.codes[place], rows.times[place]), []).append(rows.packed[place])
         self._looked_at = len(self._taken)
         return self._found.get((code, time_ms), ())
+
+
+class Newest:
+    """The newest row of one topic.
+
+    ``time_ms`` is the newest of all its rows, ``row`` the last one that has it; None where that was restored, and was
+    not the topic's last. ``alike`` are all rows with the time ``alike_ms``.
+    """
+
+    __slots__ = ("alike", "alike_ms", "restored_ms", "row", "time_ms")
+
+    def __init__(self, time_ms: int, row: PackedRow | None, restored_ms: int = -1) -> None:
+        self.time_ms = time_ms
+        self.row = row
+        self.alike_ms = -1
+        self.alike: list[PackedRow] = []
+        self.restored_ms = restored_ms
 
 
 class Delivered:
     """What was delivered of one channel."""
 
     def __init__(self, channel: str, past: Past) -> None:
-        self.newest_times: dict[str, int] = {}
-        """By code, the newest ``time``."""
-        self.newest_values: dict[str, bytes | None] = {}
-        """By code, what the row with the newest ``time`` said, the last one where several have it.
-
-        None where that was restored, and was not the topic's last."""
+        self.newest: dict[str, Newest] = {}
+        """By code."""
         self._channel = channel
         self._past = past
-        self._alike: dict[str, tuple[int, list[bytes]]] = {}  # all with that newest time, of topics that had several
-        self._restored_times: dict[str, int] = {}
 
     @property
     def newest_ms(self) -> int | None:
         """The newest ``time`` of all; None where nothing was delivered."""
-        return max(self.newest_times.values(), default=None)
+        return max((newest.time_ms for newest in self.newest.values()), default=None)
 
     def restore(self, topic: PastTopic) -> None:
         """Take what a topic's history ended with."""
-        self.newest_times[topic.code] = self._restored_times[topic.code] = topic.newest_ms
-        self.newest_values[topic.code] = topic.values
+        self.newest[topic.code] = Newest(topic.newest_ms, topic.newest, restored_ms=topic.newest_ms)
 
-    def take_newer(self, rows: Rows, until_ms: int) -> bool:
-        """Take rows if each is newer than all of its topic, older than ``until_ms``, and the only one of its topic.
+    def take_newer(self, rows: Rows, until_ms: int) -> int:
+        """Take rows, as long as each is newer than its topic's newest and older than ``until_ms``.
 
-        Else nothing is taken, nor if one has a code that was never seen. Nearly always all can be: whole markets go
-        this way several times a second, so no row is looked at by itself.
+        Returns:
+            How many were taken. Nearly always that is all: whole markets go this way several times a second, so it is
+            one loop that does little. The next one is not newer, too new, or of a topic that was never seen.
         """
-        codes, times, newest = rows.codes, rows.times, self.newest_times
-        if len(set(codes)) < len(codes) or max(times, default=0) >= until_ms:
-            return False
-        try:
-            if not all(map(gt, times, map(newest.__getitem__, codes))):
-                return False
-        except KeyError:
-            return False
-        newest.update(zip(codes, times, strict=True))
-        self.newest_values.update(zip(codes, rows.values, strict=True))
-        return True
+        place = 0
+        for known, time_ms, row in zip(map(self.newest.get, rows.codes), rows.times, rows.packed, strict=True):
+            if known is None or time_ms <= known.time_ms or time_ms >= until_ms:
+                break
+            known.time_ms = time_ms
+            known.row = row
+            place += 1
+        return place
 
-    def is_repeat(self, code: str, time_ms: int, values: bytes, unpublished: Unpublished) -> bool:
+    def is_repeat(self, code: str, time_ms: int, row: PackedRow, unpublished: Unpublished) -> bool:
         """Whether a row equals one that was delivered, in every field including ``time``."""
-        newest_ms = self.newest_times.get(code, -1)
-        if time_ms > newest_ms:
+        known = self.newest.get(code)
+        if known is None or time_ms > known.time_ms:
             return False
-        if time_ms < newest_ms:
-            return values in unpublished.at(code, time_ms) or values in self._values_at(code, time_ms)
-        return values == self.newest_values[code] or values in self._alike_of(code, time_ms)
+        if time_ms < known.time_ms:
+            return row in unpublished.at(code, time_ms) or row in self._rows_at(code, time_ms)
+        return row == known.row or row in self._alike_of(code, known)
 
-    def take(self, code: str, time_ms: int, values: bytes) -> int | None:
+    def take(self, code: str, time_ms: int, row: PackedRow) -> int | None:
         """Take a row that is no repeat. Returns the topic's newest ``time`` if the row is older, else None."""
-        newest_ms = self.newest_times.get(code, -1)
-        if time_ms < newest_ms:
-            return newest_ms
-        if time_ms == newest_ms:
-            self._alike[code] = time_ms, [*self._alike_of(code, time_ms), values][-ALIKE_ROWS:]
-        self.newest_times[code] = time_ms
-        self.newest_values[code] = values
+        known = self.newest.get(code)
+        if known is None:
+            self.newest[code] = Newest(time_ms, row)
+            return None
+        if time_ms < known.time_ms:
+            return known.time_ms
+        if time_ms == known.time_ms:
+            known.alike = [*self._alike_of(code, known), row][-ALIKE_ROWS:]
+            known.alike_ms = time_ms
+        known.time_ms = time_ms
+        known.row = row
         return None
 
-    def _alike_of(self, code: str, newest_ms: int) -> list[bytes]:
-        time_ms, alike = self._alike.get(code, (-1, []))
-        if time_ms == newest_ms:
-            return alike
-        newest = self.newest_values[code]
-        held = self._values_at(code, newest_ms) if self._restored_times.get(code) == newest_ms else []
-        return held or ([] if newest is None else [newest])
+    def _alike_of(self, code: str, known: Newest) -> list[PackedRow]:
+        """The rows with a topic's newest time, as far as they are remembered."""
+        if known.alike_ms == known.time_ms:
+            return known.alike
+        held = self._rows_at(code, known.time_ms) if known.restored_ms == known.time_ms else []
+        return held or ([] if known.row is None else [known.row])
 
-    def _values_at(self, code: str, time_ms: int) -> list[bytes]:
-        return list(self._past.values_at(self._channel, code, time_ms))
+    def _rows_at(self, code: str, time_ms: int) -> list[PackedRow]:
+        return list(self._past.rows_at(self._channel, code, time_ms))

@@ -77,6 +77,7 @@ class Hub:
         self._on_refused = on_refused
         self._store = store
         self._turn: Turn = []
+        self._unsettled: int | None = None  # the newest batch that was delivered since the last time, 0 for none
         self._segment = history.tail
         self._offset = 0
 
@@ -113,6 +114,11 @@ class Hub:
 
     def flush(self) -> None:
         """Write what was published since the last flush, then hand it to the live clients."""
+        self.deliver()
+        self.settle()
+
+    def deliver(self) -> None:
+        """The first part of `flush`: all that somebody waits for. Call `settle` soon."""
         if not self._turn:
             return
         turn, self._turn = self._turn, []
@@ -122,8 +128,15 @@ class Hub:
                 self._deliver_up_to(entry.after_at)
                 self._deliver_gap(entry)
         self._deliver_up_to(self.history.at)
-        self._store.settle()
         batch = max((entry.batch for entry in turn if isinstance(entry, Published)), default=0)
+        self._unsettled = max(batch, self._unsettled or 0)
+
+    def settle(self) -> None:
+        """The second part of `flush`: what can wait until the clients have their rows."""
+        if self._unsettled is None:
+            return
+        batch, self._unsettled = self._unsettled, None
+        self._store.settle()
         if batch:
             self.on_stored(batch)
 

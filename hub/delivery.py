@@ -22,12 +22,17 @@ class Delivery:
 
     Args:
         on_flush: told after each flush how many seconds went by since the first row in it was published.
+        interval_s: least time between two flushes, for rows that come often; what comes alone is not held back.
     """
 
-    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, on_flush: Callable[[float], None]) -> None:
+    def __init__(
+        self, hub: Hub, loop: asyncio.AbstractEventLoop, on_flush: Callable[[float], None], interval_s: float = 0.0
+    ) -> None:
         self._hub = hub
         self._loop = loop
         self._on_flush = on_flush
+        self._interval_s = interval_s
+        self._next_flush_s = 0.0
         self._flush_due = False
         self._published_s = 0.0
         self._lagging: deque[Outbox] = deque()
@@ -36,10 +41,14 @@ class Delivery:
         hub.on_publish = self.flush_soon
 
     def flush_soon(self) -> None:
-        """Flush in this turn of the loop, after everything that is due in it."""
-        if not self._flush_due:
-            self._flush_due = True
-            self._published_s = perf_counter()
+        """Flush in this turn of the loop, after everything that is due in it, or when the interval is over."""
+        if self._flush_due:
+            return
+        self._flush_due = True
+        self._published_s = perf_counter()
+        if self._interval_s and self._next_flush_s > self._loop.time():
+            self._loop.call_at(self._next_flush_s, self._flush)
+        else:
             self._loop.call_soon(self._flush)
 
     def pump_soon(self, outbox: Outbox) -> None:
@@ -58,11 +67,13 @@ class Delivery:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self._hub.flush()
+        self._next_flush_s = self._loop.time() + self._interval_s
+        self._hub.deliver()
         for conflater in self._hub.conflating:
             self.pump_soon(conflater.outbox)
         self._hub.conflating.clear()
         self._on_flush(perf_counter() - self._published_s)
+        self._hub.settle()
 
     def _pump(self) -> None:
         deadline_s = perf_counter() + PUMP_BUDGET_S

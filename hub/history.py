@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from hub.cursor import Cursor
 from hub.past import GapNotice, Past, RestoredTopic
-from hub.rows import PackedValues, Rows, pack_rows
+from hub.rows import PackedRow, Rows, pack_rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.segment import PackedRows, Segment
 from hub.topic import Topic
@@ -104,8 +104,8 @@ class History:
         Returns:
             The topics that spoke for the first time, and for each row that can't be sent the reason.
         """
-        packed, refused = (rows, []) if isinstance(rows, Rows) else pack_rows(channel, rows)
-        topics, created = self._speakers(channel, packed.codes)
+        arrived, refused = (rows, []) if isinstance(rows, Rows) else pack_rows(channel, rows)
+        topics, created = self._speakers(channel, arrived.codes)
         recv = pack(recv_us)
         start = 0
         while start < len(topics):
@@ -114,12 +114,12 @@ class History:
                 segment.channels.append((len(segment.rows), channel))
             segment.recvs.append((len(segment.rows), recv_us))
             part = slice(start, start + SEGMENT_ROWS - len(segment.rows))
-            self._add(segment, topics[part], packed.times[part], recv, packed.values[part])
+            self._add(segment, topics[part], arrived.times[part], recv, arrived.packed[part])
             start = part.stop
             if len(segment.rows) == SEGMENT_ROWS:
                 self._begin_segment()
         if channel != STATUS:
-            self.time_ms = max(self.time_ms, max(packed.times, default=0))
+            self.time_ms = max(self.time_ms, max(arrived.times, default=0))
         return created, refused
 
     def _speakers(self, channel: str, codes: Iterable[str]) -> tuple[list[Topic], list[Topic]]:
@@ -140,25 +140,39 @@ class History:
         segment: Segment,
         topics: Sequence[Topic],
         times: Sequence[int],
-        recv: PackedValues,
-        values: Sequence[PackedValues],
+        recv: PackedRow,
+        given: Sequence[PackedRow],
     ) -> None:
-        """Number and keep rows for which there is room in the segment. It is a loop that whole markets go through."""
+        """Number and keep rows for which there is room in the segment.
+
+        Whole markets go through this loop within milliseconds, so it does at once what it could ask each topic to do.
+        """
         at, held, limit = self.at, len(segment.rows), self._ring_rows + self._ring_slack
-        rows, seqs = segment.rows, segment.seqs
+        keep, number, join = segment.rows.append, segment.seqs.append, b"".join
         crowded: dict[Topic, None] = {}
-        for topic, time_ms, packed in zip(topics, times, values, strict=True):
+        for topic, time_ms, packed in zip(topics, times, given, strict=True):
             at += 1
-            if time_ms < topic.newest_time_ms:
+            topic.at = at
+            topic.seq = seq = topic.seq + 1
+            topic.time_ms = time_ms
+            if time_ms >= topic.newest_time_ms:
+                topic.newest_time_ms = time_ms
+            else:
                 self.late_at = at
-            rows.append(topic.add(at, time_ms, recv, packed))
-            seqs.append(topic.seq)
-            if topic.held > limit:
+            time = pack(time_ms)
+            topic.newest = row = join(
+                (topic.head, pack(seq), time, recv, packed[topic.source_head_bytes + len(time) :])
+            )
+            keep(row)
+            number(seq)
+            topic.newest_times.append(topic.newest_time_ms)
+            topic.ats.append(at)
+            if len(topic.ats) > limit:
                 crowded[topic] = None
         segment.topics.extend(topics)
         segment.times.extend(times)
         self.at = at
-        size = sum(map(len, rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
+        size = sum(map(len, segment.rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
         segment.bytes += size
         self._bytes += size
         for topic in crowded:

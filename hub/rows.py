@@ -11,14 +11,12 @@ from typing import Any, Final, Self, overload
 import msgspec
 
 from hub.schema import CHANNELS, Row
-from hub.wire import array_header, pack
+from hub.wire import pack
 
-_unpack: Final = msgspec.msgpack.Decoder(list[Any]).decode
-_FIRST_VALUE: Final = 2
-"""Place of the first value of a row as a source gives it: code and time come before."""
+_unpack: Final = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
-PackedValues = bytes
-"""What a row says beside its code and its time: msgpack, one value after the other."""
+PackedRow = bytes
+"""A row as a source gives it (``source_names``): a msgpack array. Code and time are packed as `hub.wire.pack` does."""
 
 
 class Rows(Sequence[Row]):
@@ -30,24 +28,22 @@ class Rows(Sequence[Row]):
     Args:
         channel: one of `hub.schema.CHANNELS`.
         codes, times: of every row: the instrument, and epoch milliseconds that fit 64 bits.
-        values: of every row what follows them.
+        packed: every row.
     """
 
-    __slots__ = ("channel", "codes", "times", "values")
+    __slots__ = ("channel", "codes", "packed", "times")
 
-    def __init__(
-        self, channel: str, codes: Sequence[str], times: Sequence[int], values: Sequence[PackedValues]
-    ) -> None:
+    def __init__(self, channel: str, codes: Sequence[str], times: Sequence[int], packed: Sequence[PackedRow]) -> None:
         self.channel = channel
         self.codes = codes
         self.times = times
-        self.values = values
+        self.packed = packed
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __iter__(self) -> Iterator[Row]:
-        return map(self.__getitem__, range(len(self.codes)))
+        return map(_unpack, self.packed)
 
     @overload
     def __getitem__(self, place: int) -> Row: ...
@@ -55,38 +51,34 @@ class Rows(Sequence[Row]):
     def __getitem__(self, place: slice) -> Self: ...
     def __getitem__(self, place: int | slice) -> Row | Self:
         if isinstance(place, slice):
-            return type(self)(self.channel, self.codes[place], self.times[place], self.values[place])
-        return (self.codes[place], self.times[place], *_unpack(_values_header(self.channel) + self.values[place]))
+            return type(self)(self.channel, self.codes[place], self.times[place], self.packed[place])
+        return _unpack(self.packed[place])
 
     def pick(self, places: Iterable[int]) -> Self:
         """Some of the rows, by place."""
-        codes, times, values = self.codes, self.times, self.values
-        kept = [(codes[place], times[place], values[place]) for place in places]
+        codes, times, packed = self.codes, self.times, self.packed
+        kept = [(codes[place], times[place], packed[place]) for place in places]
         return type(self)(self.channel, *map(list, zip(*kept, strict=True))) if kept else self[:0]
 
 
 def pack_rows(channel: str, rows: Iterable[Row]) -> tuple[Rows, list[str]]:
     """Pack rows (``source_names`` of the channel). Returns those that can be, and for each other one the reason."""
-    width, start = len(CHANNELS[channel].source_names), len(_values_header(channel))
+    width = len(CHANNELS[channel].source_names)
     codes: list[str] = []
     times = array("q")
-    values: list[PackedValues] = []
+    packed: list[PackedRow] = []
     refused: list[str] = []
     for row in rows:
         if len(row) != width:
             refused.append(f"{channel} row of {len(row)} values instead of {width}: {str(row)[:120]}")
             continue
         try:
-            packed = pack(row[_FIRST_VALUE:])[start:]
+            data = pack(tuple(row))
             str.encode(row[0])
             times.append(row[1])
         except (TypeError, ValueError, OverflowError) as error:
             refused.append(f"{channel} row that can't be encoded ({error}): {str(row)[:120]}")
             continue
         codes.append(row[0])
-        values.append(packed)
-    return Rows(channel, codes, times, values), refused
-
-
-def _values_header(channel: str) -> bytes:
-    return array_header(len(CHANNELS[channel].source_names) - _FIRST_VALUE)
+        packed.append(data)
+    return Rows(channel, codes, times, packed), refused

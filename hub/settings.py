@@ -217,6 +217,9 @@ class Settings(BaseModel):
         default=2**24, ge=2**16, le=2**34, description="bytes that may wait for one client"
     )
 
+    flush_interval_ms: _Number = Field(
+        default=0.0, ge=0, le=1000, description="least time between two sends, for rows that come often"
+    )
     stall_s: _Number = Field(
         default=30.0, ge=0.1, le=3600, description="seconds without progress until a client is closed"
     )

@@ -4,7 +4,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from hub.wire import pack, row_head
+from hub.wire import row_head, source_head
 
 if TYPE_CHECKING:
     from hub.conflation import Conflater
@@ -18,21 +18,21 @@ class Topic:
     """
 
     __slots__ = (
-        "_ats",
-        "_head",
-        "_newest_times",
         "at",
+        "ats",
         "audiences",
         "channel",
         "code",
         "conflaters",
         "evicted_at",
         "evicted_time_ms",
-        "held",
+        "head",
         "name",
         "newest",
         "newest_time_ms",
+        "newest_times",
         "seq",
+        "source_head_bytes",
         "time_ms",
     )
 
@@ -50,30 +50,38 @@ class Topic:
         self.audiences: dict[Audience, list[bytes]] = {}
         """Who observes it, each with the list in which its next rows are collected."""
         self.conflaters: dict[Conflater, None] = {}
-        self.held = 0
-        """How many rows are held."""
         self.evicted_at = 0
         self.evicted_time_ms = -1
-        self._head = row_head(channel, code)
-        self._ats = array("q")
-        self._newest_times = array("q")  # of the row and all before it: never falls, so it can be bisected
+        self.head = row_head(channel, code)
+        """What every packed row of it begins with."""
+        self.source_head_bytes = len(source_head(channel, code))
+        """The same, its size, for rows as the source gives them."""
+        self.ats = array("q")
+        """The arrival number of every held row."""
+        self.newest_times = array("q")
+        """Of every held row the newest time of it and all before it: never falls, so it can be bisected."""
 
     @property
     def first_seq(self) -> int:
         """The number of the oldest row that is held; above ``seq`` where none is."""
-        return self.seq - self.held + 1
+        return self.seq - len(self.ats) + 1
+
+    @property
+    def held(self) -> int:
+        """How many rows are held."""
+        return len(self.ats)
 
     def first_since(self, time_ms: int) -> int:
         """The number of the oldest held row at or after the topic's first row with ``time`` at or after ``time_ms``."""
-        return self.first_seq + bisect_left(self._newest_times, time_ms)
+        return self.first_seq + bisect_left(self.newest_times, time_ms)
 
     def first_after(self, at: int) -> int:
         """The number of the oldest held row that arrived after arrival number ``at``."""
-        return self.first_seq + bisect_right(self._ats, at)
+        return self.first_seq + bisect_right(self.ats, at)
 
     def at_of(self, seq: int) -> int:
         """The arrival number of a held row."""
-        return self._ats[seq - self.first_seq]
+        return self.ats[seq - self.first_seq]
 
     def restore(self, seq: int, at: int, newest: bytes, time_ms: int, newest_time_ms: int) -> None:
         """Go on after rows of which none is held in memory."""
@@ -81,27 +89,13 @@ class Topic:
         self.time_ms, self.newest_time_ms = time_ms, newest_time_ms
         self.evicted_at, self.evicted_time_ms = at, newest_time_ms
 
-    def add(self, at: int, time_ms: int, packed_recv: bytes, values: bytes) -> bytes:
-        """Number the next row, keep it, and return it as it travels."""
-        self.seq = seq = self.seq + 1
-        self.newest = row = b"".join((self._head, pack(seq), pack(time_ms), packed_recv, values))
-        self.at = at
-        self.time_ms = time_ms
-        if time_ms > self.newest_time_ms:
-            self.newest_time_ms = time_ms
-        self._ats.append(at)
-        self._newest_times.append(self.newest_time_ms)
-        self.held += 1
-        return row
-
     def held_before(self, at: int) -> "array[int]":
         """The arrival numbers of the held rows up to ``at``."""
-        return self._ats[: bisect_right(self._ats, at)]
+        return self.ats[: bisect_right(self.ats, at)]
 
     def drop(self, count: int) -> None:
         """Hold the oldest rows no longer."""
-        self.evicted_at = self._ats[count - 1]
-        self.evicted_time_ms = self._newest_times[count - 1]
-        self.held -= count
-        del self._ats[:count]
-        del self._newest_times[:count]
+        self.evicted_at = self.ats[count - 1]
+        self.evicted_time_ms = self.newest_times[count - 1]
+        del self.ats[:count]
+        del self.newest_times[:count]

@@ -1,7 +1,6 @@
 """Keeps an eye on markets and source, and says what it sees on the ``status`` channel when that changes."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import compress
@@ -48,22 +47,21 @@ class Watch:
         self._due: Mapping[str, int] = {}
         self._connected_ms: int | None = None
         self._has_spoken = False
-        self._market_of: dict[str, str] = {}  # by code
         self._told: dict[str, tuple[str, str]] = {}
         self._warned_of: int | None = None
 
     def note(self, rows: Rows) -> None:
         """Take notice of one batch of ticks."""
         self._has_spoken = True
-        known, codes = self._market_of, set(rows.codes)
-        for code in codes - known.keys():
-            known[code] = code[code.rfind(".") + 1 :]
-        markets = list(map(known.__getitem__, rows.codes))
+        suffixes = [code[-3:] for code in rows.codes]  # most often a dot and the market: nothing has to be looked up
+        if any(suffix[0] != "." for suffix in set(suffixes)):
+            suffixes = [code[code.rfind(".") :] for code in rows.codes]
         now_ms = self._now_ms()
-        for market, instruments in Counter(map(known.__getitem__, codes)).items():
-            newest_ms = max(compress(rows.times, map(market.__eq__, markets)))
+        for suffix in set(suffixes):
+            is_own = list(map(suffix.__eq__, suffixes))
+            newest_ms = max(compress(rows.times, is_own))
             if newest_ms > 0:
-                self._health.note(market, instruments, newest_ms, now_ms)
+                self._health.note(suffix[1:], len(set(compress(rows.codes, is_own))), newest_ms, now_ms)
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""

@@ -52,10 +52,17 @@ def row_head(channel: str, code: str) -> bytes:
     return array_header(len(CHANNELS[channel].names)) + pack(code)
 
 
-def values_of(channel: str, row: bytes) -> bytes:
-    """What a packed row says behind its ``recv``, as `hub.rows.Rows` has it."""
-    code, *places = _unpack_row(row)[:4]
-    return row[len(row_head(channel, code)) + sum(map(len, map(pack, places))) :]
+def source_head(channel: str, code: str) -> bytes:
+    """What all rows of a topic begin with as their source gives them: ``time`` and the values follow."""
+    return array_header(len(CHANNELS[channel].source_names)) + pack(code)
+
+
+def as_given(channel: str, row: bytes) -> bytes:
+    """A packed row without the fields that the hub put in."""
+    code, seq, time_ms, recv_us = _unpack_row(row)[:4]
+    time = pack(time_ms)
+    start = len(row_head(channel, code)) + len(pack(seq)) + len(time) + len(pack(recv_us))
+    return source_head(channel, code) + time + row[start:]
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -19,6 +19,7 @@ from bridge.feed.messages import (
     SUBPROTOCOL,
     Ack,
     Error,
+    FedBatch,
     FeedViolation,
     Hello,
     Reader,
@@ -34,6 +35,12 @@ PATH: Final = "/feed"
 
 HELLO_TIMEOUT_S: Final = 5.0
 """How long a feeder may take to introduce itself."""
+
+ROWS_IN_A_TURN: Final = 1000
+"""Rows of batches that have arrived already which are taken before the others get their turn."""
+
+ACK_EVERY_S: Final = 0.02
+"""Least time between two acknowledgements: one tells of all batches up to it, and a feeder keeps seconds of them."""
 
 _logger = logging.getLogger("argus.feed")
 
@@ -80,11 +87,15 @@ class FeedEndpoint:
         welcome = self._source.enter(link, hello)
         await connection.send(encode(welcome))
         link.begin(welcome)
+        rows = 0
         async for data in connection:
             message = reader.read(data)
             if message is not None:
                 self._source.take(link, message)
-            await asyncio.sleep(0)  # a feeder that catches up must not keep everybody else from their turn
+            rows += len(message.rows) if isinstance(message, FedBatch) else ROWS_IN_A_TURN
+            if rows >= ROWS_IN_A_TURN:  # a feeder that catches up must not keep everybody else from their turn
+                rows = 0
+                await asyncio.sleep(0)
 
     async def _introduction(self, connection: ServerConnection, reader: Reader) -> Hello:
         try:
@@ -153,13 +164,14 @@ class FeedLink:
                 self._woken.clear()
                 if self._is_ended:
                     return
+                before, wanted = wanted, self._source.wanted
+                if wanted is not before and wanted != before:
+                    await self._say(Want(sorted(wanted)))
                 stored = self._source.stored_batch
                 if stored > acked or self._ack_again:
                     acked, self._ack_again = stored, False
                     await self._say(Ack(stored))
-                before, wanted = wanted, self._source.wanted
-                if wanted is not before and wanted != before:
-                    await self._say(Want(sorted(wanted)))
+                    await asyncio.sleep(ACK_EVERY_S)
 
     async def _say(self, message: msgspec.Struct) -> None:
         await self._connection.send(encode(message))

@@ -16,8 +16,8 @@ def history() -> History:
     return History(ring_rows=1000, ring_bytes=1 << 24)
 
 
-def values_of(row: Row, channel: str = "tick") -> bytes:
-    return packed(row, channel=channel).values[0]
+def given_as(row: Row, channel: str = "tick") -> bytes:
+    return packed(row, channel=channel).packed[0]
 
 
 def test_rows_come_back_as_the_source_gave_them() -> None:
@@ -25,8 +25,8 @@ def test_rows_come_back_as_the_source_gave_them() -> None:
     given = tick("600000.SH", 7, 8.5, None, 8.6, 8.4)
     kept.append("tick", [given], 17)
     delivered = DeliveredRows(kept, "")
-    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7, values_of(given))]
-    assert list(delivered.values_at("tick", "600000.SH", 7)) == [values_of(given)]
+    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7, given_as(given))]
+    assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(given)]
 
 
 def test_every_topic_has_its_newest_time_and_its_last_row_if_that_is_of_this_time() -> None:
@@ -35,8 +35,8 @@ def test_every_topic_has_its_newest_time_and_its_last_row_if_that_is_of_this_tim
     kept.append("1m", [row_of("1m", "600000.SH", 3)], 17)
     assert list(DeliveredRows(kept, "").topics()) == [
         PastTopic("tick", "600000.SH", 9, None),
-        PastTopic("tick", "600001.SH", 5, values_of(tick("600001.SH", 5))),
-        PastTopic("1m", "600000.SH", 3, values_of(row_of("1m", "600000.SH", 3), "1m")),
+        PastTopic("tick", "600001.SH", 5, given_as(tick("600001.SH", 5))),
+        PastTopic("1m", "600000.SH", 3, given_as(row_of("1m", "600000.SH", 3), "1m")),
     ]
 
 
@@ -51,14 +51,14 @@ def test_all_rows_of_a_topic_with_exactly_one_time_are_given_and_no_others() -> 
     rows = [tick("600000.SH", time_ms, value) for value, time_ms in enumerate((5, 7, 7, 9, 7))]
     kept.append("tick", [*rows, tick("600001.SH", 7, 99)], 17)
     delivered = DeliveredRows(kept, "")
-    assert list(delivered.values_at("tick", "600000.SH", 7)) == [values_of(rows[at]) for at in (1, 2, 4)]
-    assert list(delivered.values_at("tick", "600000.SH", 8)) == []
+    assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(rows[at]) for at in (1, 2, 4)]
+    assert list(delivered.rows_at("tick", "600000.SH", 8)) == []
 
 
 def test_of_a_topic_that_never_spoke_there_is_nothing() -> None:
     kept = history()
     kept.append("1m", [row_of("1m", "600000.SH", 7)], 17)
-    assert list(DeliveredRows(kept, "").values_at("tick", "600000.SH", 7)) == []
+    assert list(DeliveredRows(kept, "").rows_at("tick", "600000.SH", 7)) == []
 
 
 @pytest.mark.parametrize("run", ["", "run-a"])
@@ -74,6 +74,6 @@ def test_a_history_from_disk_tells_its_rows_though_memory_has_none(tmp_path: Pat
     opened = open_history(tmp_path)
     delivered = DeliveredRows(opened.history, opened.run)
     assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7, None)]
-    assert list(delivered.values_at("tick", "600000.SH", 7)) == [values_of(given)]
-    assert list(delivered.values_at("tick", "600000.SH", 6)) == []
+    assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(given)]
+    assert list(delivered.rows_at("tick", "600000.SH", 6)) == []
     opened.close()

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+import bridge.feed.endpoint
 from bridge.feed.lineage import Lineage
 from bridge.feed.messages import Hello
 from bridge.source import Batch, Interruption, SourceState, SourceStatus
@@ -220,8 +221,12 @@ async def test_what_a_run_said_of_its_source_is_not_held_against_the_next() -> N
         await fed.sink.until(lambda: fed.sink.statuses[-1] == CONNECTED)
 
 
-async def test_a_feeder_that_catches_up_takes_one_turn_of_the_hub_for_each_batch() -> None:
-    """What is stored is flushed between two batches: clients and acknowledgements don't wait for all of them."""
+@pytest.mark.parametrize(("rows", "batches"), [(1, 1), (4, 2), (7, 4)])
+async def test_a_feeder_that_catches_up_gives_the_others_their_turn_after_so_many_rows(
+    rows: int, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored is flushed in between: clients and acknowledgements don't wait for all of it."""
+    monkeypatch.setattr(bridge.feed.endpoint, "ROWS_IN_A_TURN", rows)
     order: list[str] = []
 
     def note(_: Batch) -> None:
@@ -238,7 +243,8 @@ async def test_a_feeder_that_catches_up_takes_one_turn_of_the_hub_for_each_batch
             fed.run_again()
             await fed.sink.until(lambda: len(fed.sink.numbers) == 8)
             await asyncio.sleep(0)
-    assert order == ["batch", "turn"] * 8
+    turns = "".join(what[0] for what in order).replace("b" * batches + "t" * batches, ".")
+    assert turns == "." * (8 // batches)
 
 
 async def test_a_feeder_that_says_goodbye_keeps_nothing() -> None:

@@ -102,7 +102,7 @@ def example_values() -> dict[str, tuple[str, object]]:
     } | {
         name: ("5000000", 5_000_000) if "bytes" in name else ("30", 30)
         for name in Settings.model_fields
-        if name.startswith(("ring_", "max_")) or name.endswith("_s")
+        if name.startswith(("ring_", "max_")) or name.endswith(("_s", "_ms"))
     }
 
 

@@ -125,13 +125,13 @@ def delivery(small_hub: Hub, turns: Turns, flushed: list[float], clock: Clock) -
 @pytest.fixture
 def log(small_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
-    flush = small_hub.flush
+    flush = small_hub.deliver
 
     def logged_flush() -> None:
         log.append("flush")
         flush()
 
-    monkeypatch.setattr(small_hub, "flush", logged_flush)
+    monkeypatch.setattr(small_hub, "deliver", logged_flush)
     return log
 
 
@@ -169,11 +169,37 @@ def test_on_flush_is_told_the_time_since_the_first_row_was_published(
     assert flushed == [0.75, 0.125]
 
 
+def test_rows_that_come_often_are_flushed_at_most_once_in_an_interval(small_hub: Hub, turns: Turns) -> None:
+    loop: Any = turns
+    Delivery(small_hub, loop, lambda _: None, interval_s=0.5)
+    client = Client(small_hub)
+    client.ask("subscribe", topics=["tick:*"], since="none")
+    client.messages()
+
+    def codes() -> list[list[str]]:
+        return [[row["code"] for row in message["rows"]] for message in client.messages()]
+
+    publish(small_hub, "1.SH")
+    turns.run()
+    assert codes() == [["1.SH"]], "what comes alone is not held back"
+    for number in (2, 3):
+        turns.now_s += 0.2
+        publish(small_hub, f"{number}.SH")
+        assert turns.run() == 0
+    turns.now_s += 0.1
+    assert turns.run() == 1
+    assert codes() == [["2.SH", "3.SH"]]
+    turns.now_s += 0.5
+    publish(small_hub, "4.SH")
+    turns.run()
+    assert codes() == [["4.SH"]]
+
+
 def test_after_a_flush_that_failed_the_next_one_comes_all_the_same(
     delivery: Delivery, small_hub: Hub, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(small_hub, "flush", lambda: 1 / 0)
+        patch.setattr(small_hub, "deliver", lambda: 1 / 0)
         publish(small_hub, "1.SH")
         with pytest.raises(ZeroDivisionError):
             turns.run()

@@ -62,7 +62,7 @@ def test_a_row_that_can_not_be_said_in_one_encoding_gives_up_its_clients_and_rea
         client.pump()
         client.messages()
     good = packed(tick("600000.SH", 5))
-    hub.publish("tick", Rows("tick", good.codes, good.times, [b"\xa1\xff" + good.values[0][1:]]), 17)
+    hub.publish("tick", Rows("tick", good.codes, good.times, [good.packed[0][:-1] + b"\xa1\xff"]), 17)
     hub.flush()
     assert (json_client.overflows, msgpack_client.overflows) == (1, 0)
     hub.publish("tick", [tick("600000.SH", 6)], 18)

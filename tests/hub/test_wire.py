@@ -22,11 +22,10 @@ from hub.wire import (
     MsgpackCodec,
     Origin,
     RequestId,
+    as_given,
     frame,
     pack,
-    row_head,
     split_frames,
-    values_of,
 )
 from tests.hub.support.core import JSON, MSGPACK, read_frames
 
@@ -192,7 +191,7 @@ def test_a_value_that_msgpack_cannot_hold_is_an_error(value: Any) -> None:
 
 @pytest.mark.parametrize("seq", [1, 200, 70_000, 2**33])
 @pytest.mark.parametrize("code", ["600000.SH", "x" * 40 + ".SH"])
-def test_the_values_of_a_row_are_what_stands_behind_its_recv(code: str, seq: int) -> None:
-    values = pack(1.5) + pack(None) * (TICK_WIDTH - 5)
-    row = row_head("tick", code) + pack(seq) + pack(1_788_228_000_000) + pack(17) + values
-    assert values_of("tick", row) == values
+@pytest.mark.parametrize("time_ms", [5, 1_788_228_000_000])
+def test_a_row_without_what_the_hub_put_in_is_what_its_source_gave(code: str, seq: int, time_ms: int) -> None:
+    values = (1.5, *[None] * (TICK_WIDTH - 5))
+    assert as_given("tick", pack((code, seq, time_ms, 17, *values))) == pack((code, time_ms, *values))

@@ -50,13 +50,13 @@ class Stream:
             for code in dict.fromkeys(row[0] for row in rows):
                 own = packed(*(row for row in rows if row[0] == code), channel=channel)
                 newest_ms = max(own.times)
-                yield PastTopic(channel, code, newest_ms, own.values[-1] if own.times[-1] == newest_ms else None)
+                yield PastTopic(channel, code, newest_ms, own.packed[-1] if own.times[-1] == newest_ms else None)
 
-    def values_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
+    def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
         self.lookups.append((channel, code, time_ms))
         published = [row for batch in self.batches if batch.channel == channel for row in batch.rows]
         rows = [*self._restored.get(channel, ()), *published] if self._held else []
-        return packed(*(row for row in rows if (row[0], row[1]) == (code, time_ms)), channel=channel).values
+        return packed(*(row for row in rows if (row[0], row[1]) == (code, time_ms)), channel=channel).packed
 
     @property
     def batches(self) -> list[Batch]:
