@@ -1,4 +1,4 @@
-"""Counts the machine instructions of the core's way from publish to the outboxes, without sockets and without a clock.
+"""Counts the machine instructions from the bytes of a fed batch to the outboxes, without sockets and without a clock.
 
     python -m benchmarks.instructions [CASE ...] [--out data/benchmark/instructions.json]
 
@@ -13,6 +13,7 @@ import gc
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections import deque
@@ -28,14 +29,15 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.fanout.machine import REPOSITORY, machine, revision
-from benchmarks.fanout.rows import RowMaker, code, topic
+from benchmarks.fanout.rows import RowMaker, topic
+from bridge.app import COLLECT_AFTER
+from bridge.feed.messages import FEEDER_SAYS, FedBatch, Reader
 from hub.core import Hub, SourceInfo
 from hub.history import History
 from hub.journal import JournalSettings
 from hub.opening import Opened, with_journal
 from hub.outbox import Outbox
-from hub.rows import Rows
-from hub.wire import CODECS, SUBPROTOCOLS
+from hub.wire import CODECS, SUBPROTOCOLS, pack
 
 FORMAT: Final = "argus-instructions-1"
 """A document has ``format``, ``started``, ``revision``, ``machine``, ``by`` (what counted) and ``cases``: name to
@@ -103,14 +105,33 @@ def run(case: Case, batches: int, folder: Path) -> int:
             store=opened.store,
         )
         subscribe(hub, case)
-        codes, values = [code(n) for n in range(case.topics)], [RowMaker("tick", case.levels).tail] * case.topics
+        fed = FedBatches(case)
+        reader = Reader(FEEDER_SAYS, "the benchmark")
         gc.collect()
-        gc.freeze()  # as the hub does when it has started
+        gc.freeze()  # this and the threshold as the hub does when it has started
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
         for number in range(1, batches + 1):
-            time_ms = START_MS + STEP_MS * number
-            hub.publish("tick", Rows("tick", codes, [time_ms] * case.topics, values), time_ms * 1000, number)
+            batch = reader.read(fed.message(number))
+            assert isinstance(batch, FedBatch)  # noqa: S101 - an array is a batch
+            hub.publish(batch.channel, batch.rows, batch.recv_us, batch.number)
             hub.flush()
         return hub.counts.rows_out
+
+
+class FedBatches:
+    """What a feeder would say: one row of every topic in each batch, put together from parts that are made once."""
+
+    def __init__(self, case: Case) -> None:
+        row = RowMaker("tick", case.levels)
+        heads = [row.fed_head(n) for n in range(case.topics)]
+        self._parts = [heads[0], *(row.tail + head for head in heads[1:]), row.tail]
+        self._count = b"\xdd" + struct.pack("!I", case.topics)
+
+    def message(self, number: int) -> bytes:
+        """The batch of a number."""
+        time_ms = START_MS + STEP_MS * number
+        rows = pack(time_ms).join(self._parts)
+        return b"".join((b"\x94", pack(number), pack("tick"), self._count, rows, pack(time_ms * 1000)))
 
 
 def subscribe(hub: Hub, case: Case) -> None:

@@ -16,24 +16,24 @@ PINS: Final = Path(__file__).resolve().parents[1] / "peers.txt"
 
 
 class PythonServer(SmallContestant):
-    """A program of ``servers/``. ``package`` must be in the environment of the peers; the first one is measured."""
+    """A program of ``servers/``. ``packages`` must be in the environment of the peers; the first one is measured."""
 
     def __init__(self, name: str, title: str, packages: tuple[str, ...], dialect: str = "row", path: str = "/") -> None:
         self.name = name
         self.title = title
         self.dialect = dialect
-        self._packages = packages
+        self.packages = packages
         self._path = path
 
     def missing(self, cache: Path) -> str:  # noqa: D102
         python = peers_python(cache)
         if not python.exists():
             return "the Python peers are not installed (--install-peers)"
-        absent = [name for name in self._packages if not _version(python, name)]
+        absent = [name for name in self.packages if not _version(python, name)]
         return f"not installed: {', '.join(absent)} (--install-peers)" if absent else ""
 
     def version(self, cache: Path) -> str:  # noqa: D102
-        return ", ".join(f"{name} {_version(peers_python(cache), name)}" for name in self._packages)
+        return ", ".join(f"{name} {_version(peers_python(cache), name)}" for name in self.packages)
 
     @contextmanager
     def serve(self, place: Place) -> Iterator[Served]:  # noqa: D102
