@@ -41,7 +41,8 @@ METHOD: Final = """\
 - **The same bytes.** Every client gets the same rows of the same size: the hub's positional msgpack. The hub numbers
   them, keeps them, writes them to its journal and can play them again; the others pass them on.
 - **CPU before time.** CPU is what the system has charged to the server's processes for user and system mode, from the
-  first row that counts to the end of the schedule, idle work included.
+  first row that counts to the end of the schedule, idle work included. What the system's own threads do, such as
+  bringing the journal's pages to the disk, is charged to nobody.
 - **Who runs where.** {pinning}
 - **The reader is C**, one thread that reads all clients and looks at every row. Its own CPU is in the tables, so that
   it can be seen not to be the bottleneck.

@@ -124,7 +124,7 @@ def _measure(
     seconds = (to_us - from_us) / 1e6
     reader.tell(from_us, to_us, expected, to_us + round(GRACE_S * 1e6))
     feeder.tell(start_us)
-    time.sleep(from_us / 1e6 - 0.05 - time.time())
+    time.sleep(max(0.0, from_us / 1e6 - 0.05 - time.time()))
     cpu = {"server": cpu_s(served.pids), "reader": cpu_s((reader.pid,)), "feeder": cpu_s((feeder.pid,))}
     split = cpu_split_s(served.pids)
     begun_s = time.time()
@@ -177,7 +177,7 @@ def _plan_clients(contestant: Contestant, workload: Workload) -> bytes:
 
 def _plan_feed(contestant: Contestant, workload: Workload, row: RowMaker) -> bytes:
     sends, _, _ = workload.schedule()
-    return plan_sends((contestant.message(row, batch) for batch in workload.batches), sends)
+    return plan_sends((contestant.message(row, batch) for batch in workload.all_batches), sends)
 
 
 def cpu_s(pids: Sequence[int]) -> float:

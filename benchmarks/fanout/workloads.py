@@ -35,9 +35,9 @@ class Workload:
     """A fixed schedule and its audience.
 
     ``batches``: which symbols speak together; they take turns, one every ``period_ns``. ``has_bursts``: whether it
-    matters when the last client has the last byte of a batch. For ``warm_up_s`` every topic speaks once, and for
-    ``pause_s`` nothing comes, before it counts. Workloads of one ``family`` are held against each other, so they are
-    run in turns.
+    matters when the last client has the last byte of a batch. For ``warm_up_s`` every topic speaks once (in batches
+    of ``warm_up_rows``; 0: in those that count), and for ``pause_s`` nothing comes, before it counts. Workloads of
+    one ``family`` are held against each other, so they are run in turns.
     """
 
     name: str
@@ -51,11 +51,25 @@ class Workload:
     has_bursts: bool = False
     connects_per_s: float = 0
     warm_up_s: float = 1.0
+    warm_up_rows: int = 0
     pause_s: float = 0.5
     contestants: tuple[str, ...] = EVERYBODY
     """Who takes part unless others are asked for."""
     family: str = ""
     parameters: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def warm_up(self) -> tuple[Sequence[int], ...]:
+        """Which symbols speak together before it counts."""
+        if not self.warm_up_rows:
+            return self.batches
+        step, symbols = self.warm_up_rows, self.symbols
+        return tuple(range(first, min(first + step, symbols)) for first in range(0, symbols, step))
+
+    @property
+    def all_batches(self) -> tuple[Sequence[int], ...]:
+        """Those that count, and behind them those for warming up, where they are others."""
+        return self.batches + self.warm_up if self.warm_up_rows else self.batches
 
     @property
     def symbols(self) -> int:
@@ -77,17 +91,18 @@ class Workload:
         return found
 
     def schedule(self) -> tuple[list[tuple[int, int]], int, int]:
-        """When which batch is sent: nanoseconds after the start, and its number.
+        """When which batch is sent: nanoseconds after the start, and its number among all batches.
 
         Returns:
             The sends, and from when to when they count; what comes before is for warming up.
         """
         warm_ns = int(self.warm_up_s * SECOND_NS)
-        once = len(self.batches)
-        warm_up = [(number * min(self.period_ns, warm_ns // once), number) for number in range(once)]
+        once, first = len(self.warm_up), len(self.batches) if self.warm_up_rows else 0
+        period_ns = warm_ns // once if self.warm_up_rows else min(self.period_ns, warm_ns // once)
+        warm_up = [(number * period_ns, first + number) for number in range(once)]
         from_ns = warm_ns + int(self.pause_s * SECOND_NS)
         count = max(1, round(self.seconds * SECOND_NS / self.period_ns))
-        sends = [(from_ns + n * self.period_ns, n % once) for n in range(count)]
+        sends = [(from_ns + n * self.period_ns, n % len(self.batches)) for n in range(count)]
         return warm_up + sends, from_ns, from_ns + count * self.period_ns
 
     def expected_rows(self) -> int:
@@ -148,6 +163,7 @@ def _steady(name: str, mute: int) -> Workload:
         batches=tuple((symbol,) for symbol in range(5400)),
         period_ns=SECOND_NS // 1800,
         seconds=20,
+        warm_up_s=3.0,
         family="steady",
     )
 
@@ -185,6 +201,9 @@ def _curve(axis: str, clients: int, symbols: int, each: int) -> Workload:
         batches=tuple(range(first, symbols, symbols // 10) for first in range(symbols // 10)),
         period_ns=SECOND_NS // 50,
         seconds=9,
+        # Every topic speaks once: that is a row for every subscription, which no server can send within a second.
+        warm_up_s=1.0 + clients * each / 250_000,
+        warm_up_rows=500,
         contestants=HUBS,
         family=f"curve-{axis}",
         parameters={"clients": clients, "symbols": symbols, "subscriptions": clients * each},
@@ -243,6 +262,7 @@ def smoke(workload: Workload) -> Workload:
         workload,
         groups=tuple(few),
         batches=tuple(batch[:50] for batch in workload.batches[:50]),
+        warm_up_rows=0,
         period_ns=SECOND_NS // 50,
         seconds=0.2 if workload.seconds else 0,
         warm_up_s=0.2,
