@@ -17,14 +17,14 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -53,44 +53,39 @@ PENDING_BYTES: Final = 2**24
 class Case:
     """What is run. The history is so small that rows are let go long before counting begins, as in a hub at noon.
 
-    ``batches``: of the shorter and of the longer run.
+    ``rows``: of one batch, of which topics in turn. ``batches``: of the shorter and of the longer run.
     """
 
     what: str
     topics: int
+    rows: int
     clients: int
     each: int
     levels: int
     batches: tuple[int, int]
     ring_rows: int
-    keeps: bool
-
-    @property
-    def delivered_rows(self) -> int:
-        """How many rows clients get of one batch."""
-        return self.clients * self.each
+    keeps: bool = True
 
 
-def _burst(*, keeps: bool) -> Case:
-    what = "5,000 rows in a batch, 500 audiences of one client with 50 random topics each"
-    # 13 batches are 65,000 rows, which is when the journal makes its next mark.
-    return Case(what, 5000, 500, 50, 5, (4, 17), 5000, keeps)
+def _cases() -> Iterator[tuple[str, Case]]:
+    for name, case in (
+        # 13 batches are 65,000 rows, which is when the journal makes its next mark.
+        (
+            "burst",
+            Case("5,000 rows a batch, 500 clients of 50 random topics", 5000, 5000, 500, 50, 5, (4, 17), 5000),
+        ),
+        ("steady", Case("one row a batch, 500 clients of 50 random topics", 5000, 1, 500, 50, 5, (500, 2500), 5000)),
+        ("hot", Case("one row a batch, 200 clients of one topic", 1, 1, 200, 1, 8, (500, 2500), 256)),
+    ):
+        yield name, case
+        yield f"{name}-no-journal", replace(case, keeps=False)
 
 
-def _hot(*, keeps: bool) -> Case:
-    return Case("one row in a batch, one audience of 200 clients", 1, 200, 1, 8, (500, 2500), 256, keeps)
-
-
-CASES: Final[Mapping[str, Case]] = {
-    "burst": _burst(keeps=True),
-    "burst-no-journal": _burst(keeps=False),
-    "hot": _hot(keeps=True),
-    "hot-no-journal": _hot(keeps=False),
-}
+CASES: Final[Mapping[str, Case]] = dict(_cases())
 
 
 def run(case: Case, batches: int, folder: Path) -> int:
-    """Publish and flush some batches. Returns how many rows were delivered."""
+    """Publish and flush some batches, after one in which every topic speaks. Returns how many rows were delivered."""
     history = History(ring_rows=case.ring_rows, ring_bytes=2**22)
     opened = _opened(history, folder) if case.keeps else Opened(history, "0" * 16)
     with closing(opened) if case.keeps else nullcontext():
@@ -110,7 +105,7 @@ def run(case: Case, batches: int, folder: Path) -> int:
         gc.collect()
         gc.freeze()  # this and the threshold as the hub does when it has started
         gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
-        for number in range(1, batches + 1):
+        for number in range(1, batches + 2):
             batch = reader.read(fed.message(number))
             assert isinstance(batch, FedBatch)  # noqa: S101 - an array is a batch
             hub.publish(batch.channel, batch.rows, batch.recv_us, batch.number)
@@ -119,19 +114,24 @@ def run(case: Case, batches: int, folder: Path) -> int:
 
 
 class FedBatches:
-    """What a feeder would say: one row of every topic in each batch, put together from parts that are made once."""
+    """What a feeder would say: every topic in the first batch, then topics in turn. Put together from few parts."""
 
     def __init__(self, case: Case) -> None:
         row = RowMaker("tick", case.levels)
-        heads = [row.fed_head(n) for n in range(case.topics)]
-        self._parts = [heads[0], *(row.tail + head for head in heads[1:]), row.tail]
-        self._count = b"\xdd" + struct.pack("!I", case.topics)
+        self._heads = [row.fed_head(n) for n in range(case.topics)]
+        self._tail = row.tail
+        self._rows = case.rows
 
     def message(self, number: int) -> bytes:
-        """The batch of a number."""
+        """The batch of a number, from 1."""
+        start = (number - 2) * self._rows % len(self._heads)
+        heads = self._heads[start : start + self._rows] if number > 1 else self._heads
         time_ms = START_MS + STEP_MS * number
-        rows = pack(time_ms).join(self._parts)
-        return b"".join((b"\x94", pack(number), pack("tick"), self._count, rows, pack(time_ms * 1000)))
+        between = pack(time_ms) + self._tail
+        count = b"\xdd" + struct.pack("!I", len(heads))
+        return b"".join(
+            (b"\x94", pack(number), pack("tick"), count, between.join(heads), between, pack(time_ms * 1000))
+        )
 
 
 def subscribe(hub: Hub, case: Case) -> None:
@@ -176,8 +176,15 @@ def counter() -> str:
     raise SystemExit("neither perf with instruction counts nor valgrind is here (Debian: apt-get install valgrind)")
 
 
-def count(by: str, name: str, batches: int) -> int:
-    """The instructions of a whole process that runs a case."""
+class Counted(NamedTuple):
+    """A whole process that ran a case: its instructions, and how many rows it delivered."""
+
+    instructions: int
+    delivered: int
+
+
+def count(by: str, name: str, batches: int) -> Counted:
+    """Run a case in a process of its own. Raises SystemExit where nothing is counted."""
     with TemporaryDirectory() as folder:
         found = Path(folder) / "counts"
         if by == "perf":
@@ -195,14 +202,14 @@ def count(by: str, name: str, batches: int) -> int:
         counted = re.search(pattern, found.read_text(encoding="utf-8"), re.MULTILINE)
         if counted is None:
             raise SystemExit(f"{by} has counted nothing")
-        return int(counted[1])
+        return Counted(int(counted[1]), int(made.stdout))
 
 
 def warm_up(name: str) -> None:
     """Run a case once, so that Python's compiled files are there: making them would be counted."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.instructions", name, "--run", "1", "--folder", folder]
-        subprocess.run(command, cwd=REPOSITORY, check=True)  # noqa: S603 - our own
+        subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own
 
 
 def measure(by: str, name: str) -> dict[str, Any]:
@@ -210,13 +217,14 @@ def measure(by: str, name: str) -> dict[str, Any]:
     case = CASES[name]
     warm_up(name)
     less, more = (count(by, name, batches) for batches in case.batches)
-    batch = (more - less) / (case.batches[1] - case.batches[0])
+    instructions = more.instructions - less.instructions
+    published = (case.batches[1] - case.batches[0]) * case.rows
     return {
         "what": case.what,
         "batches": case.batches,
-        "instructions": (less, more),
-        "per_published_row": round(batch / case.topics, 1),
-        "per_delivered_row": round(batch / case.delivered_rows, 1),
+        "instructions": (less.instructions, more.instructions),
+        "per_published_row": round(instructions / published, 1),
+        "per_delivered_row": round(instructions / (more.delivered - less.delivered), 1),
     }
 
 
@@ -229,7 +237,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("data/benchmark"), help="for its journal (--run)")
     asked = parser.parse_args(arguments)
     if asked.run:
-        run(CASES[asked.cases[0]], asked.run, asked.folder / "journal")
+        sys.stdout.write(f"{run(CASES[asked.cases[0]], asked.run, asked.folder / 'journal')}\n")
         return
     by = counter()
     document: dict[str, Any] = {

@@ -102,7 +102,7 @@ def _run(
         document["workloads"][turn.workload.name]["trials"].append(found)
         write(asked.out, document)  # what is done is kept, whatever comes
         left_s -= expected_s(turn)
-        took = f"{time.monotonic() - begun_s:.0f} s; {left_s / 60:.0f} min left"
+        took = f"{time.monotonic() - begun_s:.0f} s; {max(0.0, left_s) / 60:.0f} min left"
         _note(f"[{number}/{len(plan)}] {turn.workload.name} · {turn.contestant.name}: {_short(trial)} ({took})")
     return document
 

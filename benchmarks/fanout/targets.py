@@ -81,7 +81,7 @@ class Value:
     @property
     def text(self) -> str:  # noqa: D102
         label = LABELS[self.figure]
-        limit = f"{self.limit:,g}{f' {label.unit}' if label.unit else ''}"
+        limit = f"{self.limit:,.0f}" if self.limit >= 1000 else f"{self.limit:g} {label.unit}".strip()
         return f"{label.text} {'at least' if self.at_least else 'at most'} {limit}"
 
     def judge(self, document: Document, contestant: str) -> Found | None:  # noqa: D102

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -24,16 +25,18 @@ def build(cache: Path) -> dict[str, Path]:
     gcc = compiler()
     if gcc is None:
         raise SystemExit("the load reader is written in C, and there is no gcc (Debian: apt-get install gcc libc6-dev)")
-    folder = cache / "native"
+    sources = sha256(b"".join(path.read_bytes() for path in sorted((*SOURCES.glob("*.[ch]"), Path(__file__)))))
+    folder = cache / "native" / sources.hexdigest()[:16]  # so that other revisions can use the same cache
     folder.mkdir(parents=True, exist_ok=True)
-    newest = max(path.stat().st_mtime for path in (*SOURCES.glob("*.[ch]"), Path(__file__)))
     programs = {name: folder / name for name in PROGRAMS}
     for name, program in programs.items():
-        if program.exists() and program.stat().st_mtime > newest:
+        if program.exists():
             continue
+        part = program.with_suffix(".part")
         built = subprocess.run(  # noqa: S603 - our own sources
-            [gcc, *OPTIONS, "-o", str(program), str(SOURCES / f"{name}.c")], capture_output=True, text=True, check=False
+            [gcc, *OPTIONS, "-o", str(part), str(SOURCES / f"{name}.c")], capture_output=True, text=True, check=False
         )
         if built.returncode:
             raise SystemExit(f"{name}.c cannot be compiled:\n{built.stderr}")
+        part.replace(program)
     return programs
