@@ -40,7 +40,7 @@ from hub.settings import Settings
 from hub.watch import Watch
 
 LOOK_S = 1.0
-LAG_PROBE_S = 0.25
+LAG_PROBE_S = 1.0
 COLLECT_AFTER = 20_000
 """Objects that may be made before the collector looks for circles among the new ones. By Python's default (700) it
 would look several times within every burst; rows are no such objects, so what waits for it stays small."""
