@@ -283,6 +283,20 @@ async def test_rows_for_a_client_whose_line_was_cut_this_very_turn_harm_nobody(
 
 @BOTH_LOOPS
 @LOST_THIS_TURN
+async def test_rows_for_a_client_that_the_hub_cut_off_this_very_turn_harm_nobody(headers: tuple[str, ...]) -> None:
+    async with served_hub(settings(compression=True)) as served, raw_client(served, *headers) as client:
+        await client.subscribe("tick:*")
+        await until(lambda: list(served.hub.router.audiences))
+        (connection,) = served.server._clients
+        connection.transport.abort()
+        served.publish(1)
+        served.hub.flush()
+        await until(lambda: not served.server.clients)
+    assert served.faults == []
+
+
+@BOTH_LOOPS
+@LOST_THIS_TURN
 async def test_history_for_a_client_whose_line_was_cut_this_very_turn_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch, headers: tuple[str, ...]
 ) -> None:

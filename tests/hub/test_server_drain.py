@@ -36,6 +36,13 @@ async def drain(served: ServedHub, drain_s: float) -> None:
         await served.server.drain("the hub is restarting", drain_s)
 
 
+async def cut_off(reader: asyncio.StreamReader) -> None:
+    """Read to the end of a connection on which nothing comes."""
+    async with asyncio.timeout(PATIENCE_S):
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+
+
 @pytest.fixture(autouse=True)
 async def nothing_is_left_running() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
@@ -127,16 +134,18 @@ async def test_a_client_that_reads_nothing_is_cut_off_in_time() -> None:
 async def test_a_connection_that_never_sent_a_request_does_not_hold_up_the_end() -> None:
     """Browsers open connections in advance, and so do port scanners: nothing ever comes on them."""
     async with served_hub() as served, plain_client(served.url):
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         try:
             await drain(served, 0.3)
+            await cut_off(reader)
         finally:
             writer.close()
 
 
 @BOTH_LOOPS
+@pytest.mark.parametrize("drain_s", [0, 0.3])
 async def test_a_connection_that_comes_in_the_very_turn_of_the_drain_does_not_hold_it_up(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, drain_s: float
 ) -> None:
     """It is accepted, but has no transport yet."""
     ending: list[asyncio.Task[None]] = []
@@ -144,14 +153,15 @@ async def test_a_connection_that_comes_in_the_very_turn_of_the_drain_does_not_ho
 
     def make_and_drain(self: Handshake, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
-        ending.append(asyncio.create_task(drain(served, 0.3)))
+        ending.append(asyncio.create_task(drain(served, drain_s)))
 
     monkeypatch.setattr(Handshake, "__init__", make_and_drain)
     async with served_hub() as served:
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         try:
             await until(lambda: ending)
             await ending[0]
+            await cut_off(reader)
         finally:
             writer.close()
 
