@@ -72,6 +72,19 @@ class Session:
         now_s: any clock that never goes back, in seconds.
     """
 
+    __slots__ = (
+        "_bucket",
+        "_close",
+        "_hub",
+        "_limits",
+        "_modes",
+        "_since",
+        "_token",
+        "authorized",
+        "name",
+        "outbox",
+    )
+
     def __init__(
         self,
         name: str,
