@@ -45,5 +45,6 @@ class Heartbeats:
             self._waiting.add(connection)
         markets = {market: dict(health) for market, health in self._markets().items()}
         self._hub.flush()  # a heartbeat's `at` holds for all rows that were sent before
+        now_ms, made = self._now_ms(), dict[tuple[Any, ...], bytes]()
         for connection in connections:
-            connection.session.heartbeat(self._now_ms(), markets)
+            connection.session.heartbeat(now_ms, markets, made)
