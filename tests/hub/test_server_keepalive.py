@@ -102,7 +102,7 @@ async def test_heartbeats_that_are_due_together_are_sent_a_few_in_a_turn(monkeyp
     for name in "abcde":
         connection: Any = HubConnection.__new__(HubConnection)
 
-        def beat(time_ms: int, markets: Any, name: str = name) -> None:
+        def beat(time_ms: int, markets: Any, _: Any, name: str = name) -> None:
             log.append(name)
             told.append((time_ms, markets))
 
