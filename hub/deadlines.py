@@ -11,8 +11,9 @@ from typing import Final, Generic, TypeVar
 
 DUE_PER_TURN: Final = 100
 """How many are served in one turn of the loop."""
-EARLY_S: Final = 0.01
-"""What is due within this time is served together, so that thousands of clients wake the loop 100 times a second."""
+LATE_SHARE: Final = 0.02
+"""By so much of its time each may be served late, together with those that are due until then. Waking up for every one
+of thousands would cost more than what is done for it."""
 
 _logger = logging.getLogger("argus.server")
 
@@ -50,7 +51,7 @@ class Deadlines(Generic[T]):
         self._due_s.pop(thing, None)
         self._due_s[thing] = loop.time() + self._after_s
         if self._timer is None:
-            self._timer = loop.call_later(self._after_s, self._run)
+            self._timer = loop.call_later(self._after_s * (1 + LATE_SHARE), self._run)
 
     def remove(self, thing: T) -> None:
         """Nothing is due for it any more."""
@@ -65,7 +66,7 @@ class Deadlines(Generic[T]):
 
     def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due = self._take(loop.time() + EARLY_S)
+        due = self._take(loop.time())
         try:
             self._on_due(due)
         except Exception:  # deadlines that have ended would keep the dead, and look like a dead hub to the living
@@ -75,7 +76,7 @@ class Deadlines(Generic[T]):
         elif len(due) == DUE_PER_TURN:
             self._timer = loop.call_soon(self._run)
         else:
-            self._timer = loop.call_at(self._due_s[self.next], self._run)
+            self._timer = loop.call_at(self._due_s[self.next] + self._after_s * LATE_SHARE, self._run)
 
     def _take(self, until_s: float) -> list[T]:
         due: list[T] = []
