@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit soak kill bench bench-quick bench-history
+.PHONY: help setup run test lint typecheck unit soak kill bench bench-quick bench-history bench-instructions
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -13,8 +13,9 @@ help:
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
 	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
 	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
-	@echo 'make bench      fan-out, beside its peers, an hour; some: make bench ARGS="burst steady"; all: ARGS=--list'
+	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
+	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'
 	@echo 'make bench-history  figures of history; some: ARGS="replay"; a whole day takes 7 GB'
 
 setup:
@@ -52,3 +53,6 @@ bench-quick: setup
 
 bench-history: setup
 	$(PY) benchmarks/history.py $(ARGS)
+
+bench-instructions: setup
+	$(PY) -m benchmarks.instructions $(ARGS)

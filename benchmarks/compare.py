@@ -1,9 +1,10 @@
-"""Compares two results of the benchmark of fan-out, and ends with 1 where something got more than 15 % worse.
+"""Compares two results of a benchmark, and ends with 1 where something got more than 15 % worse.
 
     python benchmarks/compare.py OLD.json NEW.json [--contestants hub,hub-no-journal]
 
-A ratio above 1 is worse. Where both runs have the C program at the same workload, CPU is held against its CPU in the
-same run, so that a machine that was slower that day is not taken for a slower hub.
+Results of fan-out (raw ones, or docs/benchmarks.json) or counts of instructions; both of the same kind. A ratio above 1
+is worse. Where both runs have the C program at the same workload, CPU is held against its CPU in the same run, so that
+a machine that was slower that day is not taken for a slower hub.
 """
 
 import argparse
@@ -15,11 +16,14 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.fanout.document import Document, read, results
+from benchmarks import instructions
+from benchmarks.fanout import document
+from benchmarks.fanout.document import Document, failures, read, results
 
 WORSE: Final = 1.15
 YARDSTICKS: Final = ("c-each", "c-gathered")
 LESS_IS_BETTER: Final = ("cpu_us_per_row", "p99_ms", "last_ms", "rss_bytes_per_client", "cpu_us_per_client")
+COUNTS: Final = ("per_published_row", "per_delivered_row")
 CPU: Final = "cpu_us_per_row"
 
 Figures = Mapping[str, float | None]
@@ -27,10 +31,9 @@ Figures = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of one contestant in both runs."""
+    """One figure in both runs; ``about`` says of whom at what."""
 
-    workload: str
-    contestant: str
+    about: str
     figure: str
     old: float
     new: float
@@ -42,7 +45,7 @@ class Change:
         return self.ratio > WORSE
 
     def __str__(self) -> str:
-        name = f"{self.workload} · {self.contestant} · {self.figure}"
+        name = f"{self.about} · {self.figure}"
         return f"{name:60} {self.old:12.3f} {self.new:12.3f} {self.ratio:7.2f}{'  WORSE' if self.is_worse else ''}"
 
 
@@ -60,9 +63,25 @@ def changes(old: Document, new: Document, contestants: set[str]) -> Iterator[Cha
                 was, is_now = before[name].get(figure), after[name].get(figure)
                 if was and is_now:
                     ratio = is_now / was / (machine if figure == CPU else 1.0)
-                    yield Change(workload, name, figure, was, is_now, ratio)
+                    yield Change(f"{workload} · {name}", figure, was, is_now, ratio)
             if (after[name].get("missing_rows") or 0) > 0 and not before[name].get("missing_rows"):
-                yield Change(workload, name, "missing_rows", 0.0, after[name]["missing_rows"] or 0.0, float("inf"))
+                missing = after[name]["missing_rows"] or 0.0
+                yield Change(f"{workload} · {name}", "missing_rows", 0.0, missing, float("inf"))
+        failed_before = failures(old, workload)
+        for name, reasons in failures(new, workload).items():
+            count = len(failed_before.get(name, ()))
+            if len(reasons) > count and (name in contestants or not contestants):
+                yield Change(f"{workload} · {name}", "failed_trials", count, len(reasons), float("inf"))
+
+
+def instruction_changes(old: Document, new: Document) -> Iterator[Change]:
+    """What both counts have. Raises SystemExit where they were counted by different means."""
+    if old["by"] != new["by"]:
+        raise SystemExit(f"counts by {old['by']} and by {new['by']} cannot be compared")
+    for name, counted in new["cases"].items():
+        for figure in COUNTS if name in old["cases"] else ():
+            was, is_now = old["cases"][name][figure], counted[figure]
+            yield Change(name, figure, was, is_now, is_now / was)
 
 
 def _machine(before: Mapping[str, Figures], after: Mapping[str, Figures]) -> float:
@@ -74,17 +93,30 @@ def _machine(before: Mapping[str, Figures], after: Mapping[str, Figures]) -> flo
     return 1.0
 
 
+def _origin(made: Document) -> str:
+    machine = made["machine"]
+    return f"{made['started']}, revision {made['revision']}, {machine['cpu']}, Python {machine['python']}"
+
+
 def main() -> int:
     """Compare two files. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Compare two results of the benchmark of fan-out.")
+    parser = argparse.ArgumentParser(description="Compare two results of a benchmark.")
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--contestants", default="hub,hub-no-journal", help="names with commas; empty: all")
+    parser.add_argument("--contestants", default="hub,hub-no-journal,hub-flush-5", help="names with commas; empty: all")
     asked = parser.parse_args()
-    found = list(changes(read(asked.old), read(asked.new), set(filter(None, asked.contestants.split(",")))))
+    formats = (document.FORMAT, instructions.FORMAT)
+    old, new = read(asked.old, formats), read(asked.new, formats)
+    if old["format"] != new["format"]:
+        raise SystemExit("one is a result of fan-out, the other counts instructions")
+    if old["format"] == instructions.FORMAT:
+        found = list(instruction_changes(old, new))
+    else:
+        found = list(changes(old, new, set(filter(None, asked.contestants.split(",")))))
     if not found:
         raise SystemExit("the two results have nothing in common")
-    lines = [f"{'':60} {'old':>12} {'new':>12} {'ratio':>7}", *map(str, found)]
+    lines = [f"{when}: {_origin(made)}" for when, made in (("old", old), ("new", new))]
+    lines += [f"{'':60} {'old':>12} {'new':>12} {'ratio':>7}", *map(str, found)]
     worse = sum(change.is_worse for change in found)
     lines.append(f"{worse} of {len(found)} got more than {WORSE - 1:.0%} worse")
     sys.stdout.write("\n".join((*lines, "")))

@@ -10,20 +10,23 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from benchmarks.fanout.contestants import CONTESTANTS, Contestant
+from benchmarks.fanout.contestants.base import TrialFailed
 from benchmarks.fanout.contestants.python import install_peers
-from benchmarks.fanout.document import FORMAT, Document, write
+from benchmarks.fanout.document import FORMAT, Document, condensed, write
 from benchmarks.fanout.figures import figures_of
 from benchmarks.fanout.machine import machine, revision
 from benchmarks.fanout.native import build
 from benchmarks.fanout.profiling import summary
-from benchmarks.fanout.report import LEGEND, terminal
-from benchmarks.fanout.trial import Bench, TrialFailed
+from benchmarks.fanout.tables import legend, terminal
+from benchmarks.fanout.targets import verdicts
+from benchmarks.fanout.trial import Bench
+from benchmarks.fanout.turns import expected_s, turns
 from benchmarks.fanout.workloads import QUICK, WORKLOADS, Workload, quick, smoke
 
 CACHE: Final = Path("data/benchmark")
@@ -44,17 +47,20 @@ def main() -> int:
         return 0
     form: Callable[[Workload], Workload] = quick if asked.quick else smoke if asked.smoke else _as_it_is
     workloads = [form(WORKLOADS[name]) for name in asked.workloads or (QUICK if asked.quick else WORKLOADS)]
-    names = asked.contestants.split(",") if asked.contestants else list(CONTESTANTS)
+    names = asked.contestants.split(",") if asked.contestants else []
     if unknown := [name for name in names if name not in CONTESTANTS]:
         raise SystemExit(f"unknown: {', '.join(unknown)}; there are {', '.join(CONTESTANTS)}")
     rounds = asked.rounds or (1 if asked.quick or asked.smoke else 5)
     bench = Bench(build(asked.cache), asked.cache, pins=not asked.no_pin, profiles=asked.profile)
     document = _run(bench, workloads, names, rounds, asked)
+    document = condensed(document)
     for workload in workloads:
         _say(f"\n{terminal(document, workload.name)}")
-    _say(f"\n{LEGEND}")
+    _say(f"\n{legend()}\n")
     for stacks in sorted(asked.profile.glob("*.stacks")) if asked.profile else ():
         _say(f"\n{stacks.stem}: {summary(stacks)}")
+    for verdict in () if asked.smoke else verdicts(document):
+        _say(str(verdict))
     for name, reason in document["skipped"].items():
         _say(f"not run: {name}: {reason}")
     _say(f"raw figures: {asked.out}")
@@ -64,8 +70,15 @@ def main() -> int:
 def _run(
     bench: Bench, workloads: Sequence[Workload], names: Sequence[str], rounds: int, asked: argparse.Namespace
 ) -> Document:
-    skipped = {name: reason for name in names if (reason := CONTESTANTS[name].missing(asked.cache))}
-    there = [CONTESTANTS[name] for name in names if name not in skipped]
+    """Run every trial, and keep what is done after each. ``names``: who is asked for; nobody: whom workloads name."""
+    part = {
+        workload.name: [c for c in map(CONTESTANTS.__getitem__, names or workload.contestants) if c.can(workload)]
+        for workload in workloads
+    }
+    everybody = {c.name for contestants in part.values() for c in contestants}
+    skipped = {name: reason for name in CONTESTANTS if name in everybody and (reason := _missing(name, asked.cache))}
+    part = {workload: [c for c in contestants if c.name not in skipped] for workload, contestants in part.items()}
+    there = [contestant for name, contestant in CONTESTANTS.items() if name in everybody - skipped.keys()]
     document: Document = {
         "format": FORMAT,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,24 +87,28 @@ def _run(
         "rounds": rounds,
         "contestants": {c.name: {"title": c.title, "version": c.version(asked.cache)} for c in there},
         "skipped": skipped,
-        "workloads": {},
+        "workloads": {
+            workload.name: {"what": workload.what, "parameters": workload.parameters, "trials": []}
+            for workload in workloads
+        },
     }
-    taking_part = {workload.name: [c for c in there if c.can(workload)] for workload in workloads}
-    total, number = rounds * sum(map(len, taking_part.values())), 0
-    for workload in workloads:
-        trials = document["workloads"].setdefault(
-            workload.name, {"what": workload.what, "parameters": workload.parameters, "trials": []}
-        )["trials"]
-        for turn in range(rounds):
-            for contestant in _in_turn(taking_part[workload.name], turn):
-                number += 1
-                begun_s = time.monotonic()
-                trial = _one(bench, contestant, workload)
-                trials.append({"contestant": contestant.name, "round": turn, **trial})
-                took_s = time.monotonic() - begun_s
-                _note(f"[{number}/{total}] {workload.name} · {contestant.name}: {_short(trial)} ({took_s:.0f} s)")
-            write(asked.out, document)  # what is done is kept, whatever comes
+    plan = list(turns(workloads, part, rounds))
+    left_s = sum(map(expected_s, plan))
+    _note(f"{len(plan)} trials, about {left_s / 60:.0f} minutes")
+    for number, turn in enumerate(plan, 1):
+        begun_s = time.monotonic()
+        trial = _one(bench, turn.contestant, turn.workload)
+        found = {"contestant": turn.contestant.name, "round": turn.number, **trial}
+        document["workloads"][turn.workload.name]["trials"].append(found)
+        write(asked.out, document)  # what is done is kept, whatever comes
+        left_s -= expected_s(turn)
+        took = f"{time.monotonic() - begun_s:.0f} s; {left_s / 60:.0f} min left"
+        _note(f"[{number}/{len(plan)}] {turn.workload.name} · {turn.contestant.name}: {_short(trial)} ({took})")
     return document
+
+
+def _missing(name: str, cache: Path) -> str:
+    return CONTESTANTS[name].missing(cache)
 
 
 def _one(bench: Bench, contestant: Contestant, workload: Workload) -> dict[str, object]:
@@ -99,6 +116,8 @@ def _one(bench: Bench, contestant: Contestant, workload: Workload) -> dict[str, 
         return bench.run(contestant, workload)
     except TrialFailed as failed:
         return {"failed": str(failed)}
+    except Exception as error:  # a server that ends in the middle of things must not end the others' run
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def _short(trial: dict[str, object]) -> str:
@@ -107,11 +126,6 @@ def _short(trial: dict[str, object]) -> str:
     shown = ("cpu_us_per_row", "p50_ms", "p99_ms", "last_ms", "missing_rows", "rss_bytes_per_client", "open_s")
     found = figures_of(trial)
     return ", ".join(f"{name} {found[name]:,.2f}" for name in shown if found.get(name) is not None)
-
-
-def _in_turn(contestants: Sequence[Contestant], turn: int) -> Iterable[Contestant]:
-    """Forward and backward, so that nobody always comes first."""
-    return contestants if turn % 2 == 0 else contestants[::-1]
 
 
 def _listing(cache: Path) -> str:

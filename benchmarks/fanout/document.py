@@ -1,27 +1,30 @@
 """The JSON document of a run: what was measured on what, and every trial with its raw figures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.fanout.figures import medians
+import msgspec
+
+from benchmarks.fanout.figures import figures_of, medians
 
 FORMAT: Final = "argus-fanout-1"
 
 Document = dict[str, Any]
-"""``format``, ``started``, ``revision``, ``machine``, ``contestants`` (name to title and version), ``skipped`` (name to
-reason) and ``workloads``: name to ``what``, ``parameters`` and ``trials``, each with ``contestant`` and ``round``."""
+"""``format``, ``started``, ``revision``, ``machine``, ``rounds``, ``contestants`` (name to title and version),
+``skipped`` (name to reason) and ``workloads``: name to ``what``, ``parameters`` and ``trials``, each with
+``contestant``, ``round`` and either ``failed`` or what was counted."""
 
 
-def read(path: Path) -> Document:
-    """Read a document. Raises SystemExit for a file that is none."""
+def read(path: Path, formats: Sequence[str] = (FORMAT,)) -> Document:
+    """Read a document of one of some formats. Raises SystemExit for a file that is none."""
     try:
         document: Document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{path}: cannot be read: {error}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise SystemExit(f"{path}: is not the result of a benchmark ({FORMAT})")
+    if not isinstance(document, dict) or document.get("format") not in formats:
+        raise SystemExit(f"{path}: is not the result of a benchmark ({', '.join(formats)})")
     return document
 
 
@@ -29,20 +32,41 @@ def write(path: Path, document: Document) -> None:
     """Write a document, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    part.write_bytes(msgspec.json.encode(document) + b"\n")
     part.replace(path)
+
+
+def condensed(document: Document) -> Document:
+    """The same with the figures of every trial instead of its raw counts: small enough to be kept with the project."""
+    return document | {
+        "workloads": {
+            name: workload | {"trials": [_condensed(trial) for trial in workload["trials"]]}
+            for name, workload in document["workloads"].items()
+        }
+    }
+
+
+def _condensed(trial: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: trial[name] for name in ("contestant", "round", "failed") if name in trial}
+    if "failed" in kept:
+        return kept
+    rounded = {name: None if value is None else float(f"{value:.6g}") for name, value in figures_of(trial).items()}
+    return kept | {"figures": rounded}
 
 
 def results(document: Document, workload: str) -> dict[str, dict[str, float | None]]:
     """The medians of every contestant at one workload, in the document's order. Trials that failed are left out."""
     trials: dict[str, list[Mapping[str, Any]]] = {name: [] for name in document["contestants"]}
-    for trial in document["workloads"][workload]["trials"]:
+    for trial in document["workloads"].get(workload, {"trials": ()})["trials"]:
         if "failed" not in trial:
             trials[trial["contestant"]].append(trial)
     return {name: medians(made) for name, made in trials.items() if made}
 
 
-def failures(document: Document, workload: str) -> dict[str, str]:
-    """Why trials of contestants failed at one workload; of several the last reason."""
-    trials = document["workloads"][workload]["trials"]
-    return {trial["contestant"]: trial["failed"] for trial in trials if "failed" in trial}
+def failures(document: Document, workload: str) -> dict[str, list[str]]:
+    """Why trials of contestants failed at one workload, each failed one with its reason."""
+    found: dict[str, list[str]] = {}
+    for trial in document["workloads"][workload]["trials"]:
+        if "failed" in trial:
+            found.setdefault(trial["contestant"], []).append(trial["failed"])
+    return found

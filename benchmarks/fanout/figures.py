@@ -7,6 +7,8 @@ from typing import Any
 Histogram = Mapping[str, Any]
 """``count``, ``max`` and ``buckets``: pairs of a bucket's lower edge and how many are in it."""
 
+Figures = Mapping[str, float | None]
+
 
 def percentile(histogram: Histogram, share: float) -> float | None:
     """The value below which a share (0 to 1) of all lie; None where there are none. Off by 0.8 % at most."""
@@ -24,8 +26,11 @@ def middle(values: Iterable[float | None]) -> float | None:
     return median(there) if there else None
 
 
-def figures_of(trial: Mapping[str, Any]) -> dict[str, float | None]:
+def figures_of(trial: Mapping[str, Any]) -> Figures:
     """What one trial comes to. Times as the names say, CPU in user and system mode together."""
+    if "figures" in trial:
+        figures: Figures = trial["figures"]
+        return figures
     if "rss_bytes_per_client" in trial:
         return {name: trial[name] for name in ("rss_bytes_per_client", "open_s", "cpu_us_per_client", "open_p99_ms")}
     rows, reader = trial["reader"]["rows"], trial["reader"]
@@ -46,15 +51,20 @@ def figures_of(trial: Mapping[str, Any]) -> dict[str, float | None]:
         "last_ms": middle(last_ms),
         "worst_last_ms": max(last_ms, default=None),
         "missing_rows": trial["expected_rows"] - rows,
+        "rss_bytes": trial["server_rss_bytes"],
         "reader_cpu_share": trial["reader_cpu_s"] / trial["seconds"],
+        "reader_batch_ms": trial["reader_cpu_s"] / len(last_ms) * 1e3 if last_ms else None,
         "feeder_late_p99_ms": _ms(percentile(trial["feeder"]["lateness_ns"], 0.99)),
     }
 
 
 def medians(trials: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The median of each figure over the trials of one contestant at one workload."""
+    """The median of each figure over the trials of one contestant at one workload; of missing rows the most."""
     found = [figures_of(trial) for trial in trials]
-    return {name: middle(figures[name] for figures in found) for name in found[0]}
+    middles = {name: middle(figures[name] for figures in found) for name in found[0]}
+    if "missing_rows" in middles:
+        middles["missing_rows"] = max(figures["missing_rows"] or 0.0 for figures in found)
+    return middles
 
 
 def _ms(value_ns: float | None) -> float | None:

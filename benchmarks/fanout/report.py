@@ -1,158 +1,210 @@
-"""Tables and plots out of a document, for the terminal and for ``docs/benchmarks.md``.
+"""Makes ``benchmarks.md`` and its plots out of the result of a run, and keeps the run's figures beside them.
 
 python -m benchmarks.fanout.report RESULT.json docs
+
+RESULT may also be the ``benchmarks.json`` that an earlier call has kept: the page is the same.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.document import Document, failures, read, results
+import msgspec
 
-HUB: Final = "hub"
-_BAR_PX, _ROW_PX, _LABEL_PX = 420, 22, 250
+from benchmarks.fanout import plots, tables
+from benchmarks.fanout.document import Document, condensed, read, results
+from benchmarks.fanout.targets import CURVES, LABELS, Verdict, verdicts
 
-Figures = Mapping[str, float | None]
-Column = tuple[str, str, str]
-"""Heading, name of the figure, and how it is written."""
+PAGE: Final = "benchmarks"
 
-COLUMNS: Final[Sequence[Column]] = (
-    ("CPU µs/row", "cpu_us_per_row", ".2f"),
-    ("× hub", "to_hub", ".2f"),
-    ("in kernel", "system_share", ".0%"),
-    ("p50 ms", "p50_ms", ".2f"),
-    ("p99 ms", "p99_ms", ".2f"),
-    ("p99.9 ms", "p999_ms", ".2f"),
-    ("max ms", "max_ms", ".1f"),
-    ("last ms", "last_ms", ".1f"),
-    ("rows/frame", "rows_per_frame", ".1f"),
-    ("rows/read", "rows_per_read", ".1f"),
-    ("server CPU", "cpu_share", ".0%"),
-    ("reader CPU", "reader_cpu_share", ".0%"),
-    ("late ms", "feeder_late_p99_ms", ".2f"),
-    ("missing", "missing_rows", ",.0f"),
+DELAYS: Final = {
+    "burst": "last_ms",
+    "burst-and-whole": "last_ms",
+    "steady": "p99_ms",
+    "steady-mute": "p99_ms",
+    "level-2": "p99_ms",
+}
+"""Which delay is worth a picture at a workload."""
+
+METHOD: Final = """\
+## How it is measured
+
+- **Side by side.** All servers run on the same machine in the same run, one at a time and in turns: a round has
+  everybody once, the next one in reverse order. Every trial begins with a fresh server. What is shown is the median
+  over the rounds. Between machines and runs all figures move, those of everybody together; **ratios within the run
+  are what to read**.
+- **The plan is made first.** Which row is sent when, and who listens to what, is fixed before the first row is sent,
+  and is the same for everybody. The feeder sends each batch at its time, late or not, and never waits for an answer;
+  delays count from the planned time. So a server that stalls is charged for every row that was due meanwhile (no
+  coordinated omission). How late the feeder itself was is in the tables.
+- **The same bytes.** Every client gets the same rows of the same size: the hub's positional msgpack. The hub numbers
+  them, keeps them, writes them to its journal and can play them again; the others pass them on.
+- **CPU before time.** CPU is what the system has charged to the server's processes for user and system mode, from the
+  first row that counts to the end of the schedule, idle work included. What the system's own threads do, such as
+  bringing the journal's pages to the disk, is charged to nobody.
+- **Who runs where.** {pinning}
+- **The reader is C**, one thread that reads all clients and looks at every row. Its own CPU is in the tables, so that
+  it can be seen not to be the bottleneck.
+- **The limit** is a C program that remembers nothing and has no back-pressure: once with one `send()` per client and
+  row, once with one per client and turn of its loop. It is there to say what the machine itself takes.
+- Everybody is run as its documentation shows for the task: `benchmarks/fanout/servers/` has the Python ones, each about
+  forty lines; nats-server and nginx with nchan are Debian's packages. socketify's loop looks at its sockets without
+  waiting for them, so at low rates most of its CPU is not for rows.
+"""
+PINNED: Final = (
+    "The server has one processor, reader and feeder have another. nats-server alone may use all: it has threads, and "
+    "all of its CPU is counted."
 )
-IDLE_COLUMNS: Final[Sequence[Column]] = (
-    ("resident KiB/client", "rss_kib_per_client", ".1f"),
-    ("CPU µs/client", "cpu_us_per_client", ".0f"),
-    ("all in after s", "open_s", ".2f"),
-    ("p99 of one ms", "open_p99_ms", ".1f"),
-)
-LEGEND: Final = """\
-CPU: user and system mode of the server, per row that a client received; in kernel: its share in system mode. × hub:
-how many times the hub's. Delays count from the time at which a row was planned to be sent, up to the last byte of its
-frame at the client. last: from a burst to the last byte at the last client. rows/frame: how many rows travel in one
-WebSocket message; rows/read: how many the client finds at once, so that 1.0 says that nothing was batched on the way.
-reader CPU: that of the load reader; near 100 % it would be measured itself. late: by how much the feeder missed its
-plan, p99. missing: rows that did not come within five seconds of their time: the server could not keep up."""
+FREE: Final = "Every process could run on any processor."
+
+AGAIN: Final = """\
+## Again
+
+```sh
+python -m benchmarks.fanout --install-peers      # the Python servers, into an environment of their own
+make bench ARGS="--out result.json"              # everything, for hours; make bench-quick: two minutes
+make bench ARGS="burst steady --rounds 3"        # some of it; ARGS=--list says what there is
+python -m benchmarks.fanout.report result.json docs
+python benchmarks/compare.py docs/benchmarks.json result.json
+```
+
+nats-server, nginx with nchan and gcc are Debian's `nats-server`, `nginx`, `libnginx-mod-nchan` and `gcc`. Who is not
+installed is left out and named. Leave the machine alone meanwhile.
+"""
 
 
-def table(document: Document, workload: str) -> Iterator[list[str]]:
-    """The rows of a table, its heading first."""
-    found = results(document, workload)
-    columns = IDLE_COLUMNS if any("open_s" in figures for figures in found.values()) else COLUMNS
-    shown = [c for c in columns if c[1] != "last_ms" or any(f["last_ms"] is not None for f in found.values())]
-    yield ["", *(heading for heading, _, _ in shown)]
-    for name, figures in found.items():
-        all_figures = _with_derived(figures, found.get(HUB))
-        yield [document["contestants"][name]["title"], *(_text(all_figures[key], how) for _, key, how in shown)]
-    for name, reason in failures(document, workload).items():
-        if name not in found:
-            yield [document["contestants"][name]["title"], f"failed: {reason}"]
-
-
-def _with_derived(figures: Figures, hub: Figures | None) -> dict[str, float | None]:
-    own, hubs = figures.get("cpu_us_per_row"), hub.get("cpu_us_per_row") if hub else None
-    rss_bytes = figures.get("rss_bytes_per_client")
-    return {
-        **figures,
-        "to_hub": own / hubs if own and hubs else None,
-        "rss_kib_per_client": None if rss_bytes is None else rss_bytes / 1024,
-    }
-
-
-def _text(value: float | None, how: str) -> str:
-    return "" if value is None else format(value, how)
-
-
-def terminal(document: Document, workload: str) -> str:
-    """A table in columns."""
-    rows = list(table(document, workload))
-    widths = [max(len(row[n]) for row in rows if n < len(row) and len(row) > 2) for n in range(len(rows[0]))]
-    lines = [f"{workload}: {document['workloads'][workload]['what']}"]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)]
-        lines.append("  ".join((row[0].ljust(widths[0]), *cells)).rstrip())
-    return "\n".join(lines)
-
-
-def markdown(document: Document, picture: str) -> str:
-    """The whole page. ``picture``: the folder of the plots, relative to the page."""
+def page(document: Document) -> str:
+    """The whole page."""
     machine = document["machine"]
+    judged = list(verdicts(document))
     lines = [
         "# Benchmarks of fan-out",
         "",
-        "<!-- Made by `python -m benchmarks.fanout.report`; changes by hand are lost. -->",
+        "<!-- Made by `python -m benchmarks.fanout.report` from benchmarks.json: changes by hand are lost. -->",
         "",
-        f"Measured {document['started'][:10]} at revision `{document['revision']}`, on {machine['cpus']} CPUs of "
-        f"{machine['cpu']}, {machine['memory_gib']:.0f} GiB, {machine['system']}, Python {machine['python']}, "
-        f"{document['rounds']} rounds. Everybody gets the same rows at the same planned times, in turns within one "
-        "run; figures are medians over the rounds. Between machines and runs they move, so ratios within the run are "
-        "what to read.",
+        f"Measured {document['started'][:10]} at revision `{document['revision']}`, {document['rounds']} rounds, on "
+        f"{machine['cpus']} CPUs of {machine['cpu']}, {machine['memory_gib']:.0f} GiB, {machine['system']}, Python "
+        f"{machine['python']}. Load of the machine before: {machine['load_before']:.1f}.",
         "",
-        LEGEND,
+        METHOD.format(pinning=PINNED if machine["pinned"] else FREE),
+        "The columns:",
         "",
+        *(f"- *{name}*: {meaning}." for name, meaning in tables.MEANINGS),
+        "",
+        *_targets(judged),
     ]
     for name, workload in document["workloads"].items():
-        lines += [f"## {name}", "", f"{workload['what'][0].upper()}{workload['what'][1:]}.", ""]
-        for number, row in enumerate(table(document, name)):
-            lines.append(f"| {' | '.join(row)} |")
-            if not number:
-                lines.append(f"|{'---|' + '---:|' * (len(row) - 1)}")
-        if _bars(document, name):
-            lines += ["", f"![CPU per delivered row]({picture}/{name}.svg)"]
-        lines.append("")
-    lines += ["## Versions", "", "| | |", "|---|---|"]
+        if not any(name in curve for curve in CURVES.values()):
+            lines += [f"## {name}", "", f"{_sentence(workload['what'])}.", ""]
+            lines += _judged(verdict for verdict in judged if verdict.workload == name)
+            lines += [*tables.markdown(document, name), ""]
+            for figure, _ in _pictures(document, name):
+                lines += [f"![{LABELS[figure].text}]({PAGE}/{name}-{figure}.svg)", ""]
+    lines += _curves(document, judged)
+    lines += ["## Who was measured", "", "| | |", "|---|---|"]
     lines += [f"| {about['title']} | {about['version']} |" for about in document["contestants"].values()]
-    lines += [f"| {name} | not run: {reason} |" for name, reason in document["skipped"].items()]
-    return "\n".join((*lines, ""))
+    lines += ["", "Not run:", ""] if document["skipped"] else ["", "Nobody was left out.", ""]
+    lines += [f"- {name}: {reason}" for name, reason in document["skipped"].items()]
+    return "\n".join((*lines, *([""] if document["skipped"] else []), AGAIN))
 
 
-def _bars(document: Document, workload: str) -> list[tuple[str, float]]:
-    spent = {name: figures.get("cpu_us_per_row") for name, figures in results(document, workload).items()}
-    return [(document["contestants"][name]["title"], cpu_us) for name, cpu_us in spent.items() if cpu_us]
+def _targets(judged: Sequence[Verdict]) -> Iterator[str]:
+    limited = [verdict for verdict in judged if verdict.met is not None]
+    yield "## Targets"
+    yield ""
+    yield f"{sum(verdict.met is True for verdict in limited)} of {len(limited)} are met."
+    yield ""
+    yield "| | target | measured | without the journal | |"
+    yield "|---|---|---|---|---|"
+    for verdict in judged:
+        cells = (verdict.workload, verdict.text, verdict.measured, verdict.unjournalled, _word(verdict))
+        yield f"| {' | '.join(cells)} |"
+    yield ""
 
 
-def svg(title: str, unit: str, bars: Sequence[tuple[str, float]]) -> str:
-    """A plot of horizontal bars."""
-    most = max(value for _, value in bars)
-    width, height = _LABEL_PX + _BAR_PX + 80, _ROW_PX * (len(bars) + 1) + 14
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="13"><rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="8" y="16" font-weight="bold">{escape(title)}</text>',
-    ]
-    for number, (label, value) in enumerate(bars, 1):
-        top = _ROW_PX * number + 6
-        parts.append(
-            f'<text x="{_LABEL_PX - 8}" y="{top + 14}" text-anchor="end">{escape(label)}</text>'
-            f'<rect x="{_LABEL_PX}" y="{top + 2}" width="{max(1, value / most * _BAR_PX):.0f}" height="{_ROW_PX - 6}" '
-            f'fill="{"#c0392b" if label.startswith("Argus") else "#7f8c8d"}"/>'
-            f'<text x="{_LABEL_PX + value / most * _BAR_PX + 6:.0f}" y="{top + 14}">{value:.2f} {unit}</text>'
-        )
-    return "".join((*parts, "</svg>\n"))
+def _judged(judged: Iterator[Verdict]) -> list[str]:
+    told = [f"- {verdict.text}: {verdict.measured or 'nothing was measured'}. {_word(verdict)}" for verdict in judged]
+    return [*told, ""] if told else []
+
+
+def _word(verdict: Verdict) -> str:
+    return f"**{verdict.word}**" if verdict.met is not None else verdict.word
+
+
+def _curves(document: Document, judged: Sequence[Verdict]) -> Iterator[str]:
+    there = {axis: [name for name in names if name in document["workloads"]] for axis, names in CURVES.items()}
+    if not any(there.values()):
+        return
+    yield "## The cost as it grows"
+    yield ""
+    yield "CPU for each delivered row as one thing grows, while the rows that are fed, and how many of them one write"
+    yield "carries (about one), stay. By symbols and by subscriptions a symbol keeps its clients; by clients what a row"
+    yield "costs once is shared by more and more of them."
+    yield ""
+    for axis, names in there.items():
+        if not names:
+            continue
+        yield f"### By {axis}"
+        yield ""
+        yield from _judged(verdict for verdict in judged if verdict.workload == f"curve-{axis}")
+        if _lines(document, axis):
+            yield f"![CPU per delivered row by {axis}]({PAGE}/curve-{axis}.svg)"
+            yield ""
+        for name in names:
+            yield f"{_sentence(document['workloads'][name]['what'])}:"
+            yield ""
+            yield from tables.markdown(document, name)
+            yield ""
+
+
+def _pictures(document: Document, workload: str) -> Iterator[tuple[str, list[plots.Bar]]]:
+    """The figures that are worth a picture at a workload, each with its bars."""
+    found = results(document, workload)
+    for figure in ("cpu_us_per_row", DELAYS.get(workload, ""), "rss_bytes_per_client"):
+        scale = LABELS[figure].scale if figure else 1.0
+        spent = {name: figures.get(figure) for name, figures in found.items()}
+        bars = [(document["contestants"][name]["title"], value * scale) for name, value in spent.items() if value]
+        if bars:
+            yield figure, bars
+
+
+def _lines(document: Document, axis: str) -> tuple[list[float], dict[str, list[float]]] | None:
+    """The points of an axis, and by title what each contestant took at all of them; None where there is no line."""
+    names = [name for name in CURVES[axis] if name in document["workloads"]]
+    found = [results(document, name) for name in names]
+    points = [document["workloads"][name]["parameters"][axis] for name in names]
+    lines: dict[str, list[float]] = {}
+    for name, about in document["contestants"].items():
+        values = [cpu_us for figures in found if name in figures and (cpu_us := figures[name].get("cpu_us_per_row"))]
+        if len(values) == len(points) > 1:
+            lines[about["title"]] = values
+    return (points, lines) if lines else None
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def write_pages(document: Document, folder: Path) -> None:
-    """Write ``benchmarks.md`` and its plots."""
-    pictures = folder / "benchmarks"
+    """Write the page, its plots, and the figures that both are made of."""
+    document = condensed(document)
+    pictures = folder / PAGE
     pictures.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text(markdown(document, pictures.name), encoding="utf-8")
+    for old in pictures.glob("*.svg"):
+        old.unlink()
+    (folder / f"{PAGE}.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    (folder / f"{PAGE}.md").write_text(page(document), encoding="utf-8")
     for name in document["workloads"]:
-        if bars := _bars(document, name):
-            (pictures / f"{name}.svg").write_text(svg(f"{name}: CPU per delivered row", "µs", bars), encoding="utf-8")
+        if not any(name in curve for curve in CURVES.values()):
+            for figure, bars in _pictures(document, name):
+                label = LABELS[figure]
+                drawn = plots.bars(f"{name}: {label.text}", label.unit, bars)
+                (pictures / f"{name}-{figure}.svg").write_text(drawn, encoding="utf-8")
+    for axis in CURVES:
+        if (lines := _lines(document, axis)) is not None:
+            drawn = plots.curves("CPU per delivered row", "µs", axis, *lines)
+            (pictures / f"curve-{axis}.svg").write_text(drawn, encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> None:

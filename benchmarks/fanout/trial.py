@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.fanout.contestants import Contestant
-from benchmarks.fanout.contestants.base import Place, Served
+from benchmarks.fanout.contestants.base import Place, Served, TrialFailed
 from benchmarks.fanout.figures import percentile
 from benchmarks.fanout.profiling import find_py_spy, profiled
 from benchmarks.fanout.rows import RowMaker, plan_sends, topic
@@ -61,6 +61,7 @@ class Bench:
             feed = stack.enter_context(contestant.open_feed(served))
             sends = place.folder / "sends"
             sends.write_bytes(_plan_feed(contestant, workload, row))
+            feed.setblocking(True)  # introduced with a limit of time, from now on the pacer's
             os.set_inheritable(feed.fileno(), True)
             command = (str(feed.fileno()), str(sends), contestant.feeds_by)
             feeder = stack.enter_context(self._program("pacer", *command, fds=(feed.fileno(),)))
@@ -85,10 +86,6 @@ class Bench:
         finally:
             process.kill()
             process.communicate()
-
-
-class TrialFailed(Exception):  # noqa: N818 (it reads as what happened)
-    """A trial has no figures; the text says why in one line."""
 
 
 class _Program:
@@ -127,7 +124,7 @@ def _measure(
     seconds = (to_us - from_us) / 1e6
     reader.tell(from_us, to_us, expected, to_us + round(GRACE_S * 1e6))
     feeder.tell(start_us)
-    time.sleep(from_us / 1e6 - 0.05 - time.time())
+    time.sleep(max(0.0, from_us / 1e6 - 0.05 - time.time()))
     cpu = {"server": cpu_s(served.pids), "reader": cpu_s((reader.pid,)), "feeder": cpu_s((feeder.pid,))}
     split = cpu_split_s(served.pids)
     begun_s = time.time()
@@ -180,7 +177,7 @@ def _plan_clients(contestant: Contestant, workload: Workload) -> bytes:
 
 def _plan_feed(contestant: Contestant, workload: Workload, row: RowMaker) -> bytes:
     sends, _, _ = workload.schedule()
-    return plan_sends((contestant.message(row, batch) for batch in workload.batches), sends)
+    return plan_sends((contestant.message(row, batch) for batch in workload.all_batches), sends)
 
 
 def cpu_s(pids: Sequence[int]) -> float:

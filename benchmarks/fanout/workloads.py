@@ -10,6 +10,15 @@ SECOND_NS: Final = 1_000_000_000
 ALL: Final = 0
 """As a number of symbols: every one, by pattern."""
 
+HUBS: Final = ("hub", "hub-no-journal")
+EVERYBODY: Final = (
+    *HUBS, "c-each", "c-gathered", "nats", "broadcast", "picows", "socketify", "fastapi", "socketio", "nchan",
+)  # fmt: skip
+BATCHING: Final = (*HUBS, "hub-flush-5", "c-gathered", "nats", "socketify")
+"""Those who send several rows in one system call when rows come fast."""
+FASTEST: Final = (*HUBS, "c-gathered", "nats")
+"""Those who keep up with the heaviest load; the others would only be seen to lose rows."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -26,8 +35,9 @@ class Workload:
     """A fixed schedule and its audience.
 
     ``batches``: which symbols speak together; they take turns, one every ``period_ns``. ``has_bursts``: whether it
-    matters when the last client has the last byte of a batch. For ``warm_up_s`` every topic speaks once, and for
-    ``pause_s`` nothing comes, before it counts.
+    matters when the last client has the last byte of a batch. For ``warm_up_s`` every topic speaks once (in batches
+    of ``warm_up_rows``; 0: in those that count), and for ``pause_s`` nothing comes, before it counts. Workloads of
+    one ``family`` are held against each other, so they are run in turns.
     """
 
     name: str
@@ -41,10 +51,25 @@ class Workload:
     has_bursts: bool = False
     connects_per_s: float = 0
     warm_up_s: float = 1.0
+    warm_up_rows: int = 0
     pause_s: float = 0.5
-    contestants: tuple[str, ...] = ()
-    """Who takes part; nothing: everybody who can."""
+    contestants: tuple[str, ...] = EVERYBODY
+    """Who takes part unless others are asked for."""
+    family: str = ""
     parameters: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def warm_up(self) -> tuple[Sequence[int], ...]:
+        """Which symbols speak together before it counts."""
+        if not self.warm_up_rows:
+            return self.batches
+        step, symbols = self.warm_up_rows, self.symbols
+        return tuple(range(first, min(first + step, symbols)) for first in range(0, symbols, step))
+
+    @property
+    def all_batches(self) -> tuple[Sequence[int], ...]:
+        """Those that count, and behind them those for warming up, where they are others."""
+        return self.batches + self.warm_up if self.warm_up_rows else self.batches
 
     @property
     def symbols(self) -> int:
@@ -66,17 +91,18 @@ class Workload:
         return found
 
     def schedule(self) -> tuple[list[tuple[int, int]], int, int]:
-        """When which batch is sent: nanoseconds after the start, and its number.
+        """When which batch is sent: nanoseconds after the start, and its number among all batches.
 
         Returns:
             The sends, and from when to when they count; what comes before is for warming up.
         """
         warm_ns = int(self.warm_up_s * SECOND_NS)
-        once = len(self.batches)
-        warm_up = [(number * min(self.period_ns, warm_ns // once), number) for number in range(once)]
+        once, first = len(self.warm_up), len(self.batches) if self.warm_up_rows else 0
+        period_ns = warm_ns // once if self.warm_up_rows else min(self.period_ns, warm_ns // once)
+        warm_up = [(number * period_ns, first + number) for number in range(once)]
         from_ns = warm_ns + int(self.pause_s * SECOND_NS)
         count = max(1, round(self.seconds * SECOND_NS / self.period_ns))
-        sends = [(from_ns + n * self.period_ns, n % once) for n in range(count)]
+        sends = [(from_ns + n * self.period_ns, n % len(self.batches)) for n in range(count)]
         return warm_up + sends, from_ns, from_ns + count * self.period_ns
 
     def expected_rows(self) -> int:
@@ -99,15 +125,16 @@ class Workload:
         return sum(len(self.batches[batch]) for due_ns, batch in sends if due_ns >= from_ns)
 
 
-def _hot(rows_per_s: int, seconds: float) -> Workload:
+def _hot(name: str, rows_per_s: int, seconds: float, contestants: tuple[str, ...]) -> Workload:
     return Workload(
-        name=f"hot-{rows_per_s}",
+        name=name,
         what=f"one topic, 200 clients, one row of 300 bytes a message, {rows_per_s:,} a second",
         groups=(Group("all", 200, 1),),
         batches=((0,),),
         period_ns=SECOND_NS // rows_per_s,
         seconds=seconds,
         levels=8,
+        contestants=contestants,
         parameters={"rows_per_s": rows_per_s},
     )
 
@@ -120,8 +147,9 @@ def _burst(name: str, whole: int) -> Workload:
         groups=(Group("50 symbols", 500, 50), *([Group("tick:*", whole, ALL)] if whole else [])),
         batches=(range(5000),),
         period_ns=3 * SECOND_NS,
-        seconds=30,
+        seconds=18,
         has_bursts=True,
+        contestants=(*FASTEST, "broadcast", "picows", "socketify") if whole else EVERYBODY,
     )
 
 
@@ -135,6 +163,8 @@ def _steady(name: str, mute: int) -> Workload:
         batches=tuple((symbol,) for symbol in range(5400)),
         period_ns=SECOND_NS // 1800,
         seconds=20,
+        warm_up_s=3.0,
+        family="steady",
     )
 
 
@@ -147,6 +177,7 @@ def _level2() -> Workload:
         period_ns=SECOND_NS // 1000,
         seconds=60,
         channel="l2transaction",
+        contestants=FASTEST,
     )
 
 
@@ -165,34 +196,40 @@ def _idle() -> Workload:
 def _curve(axis: str, clients: int, symbols: int, each: int) -> Workload:
     return Workload(
         name=f"curve-{axis}-{ {'clients': clients, 'symbols': symbols, 'subscriptions': clients * each}[axis] }",
-        what=f"{clients:,} clients with {each} of {symbols:,} symbols, each symbol once in 3 s, 20 batches a second",
+        what=f"{clients:,} clients with {each:,} of {symbols:,} symbols, 500 rows a second in batches of 10",
         groups=(Group("all", clients, each),),
-        batches=tuple(range(first, symbols, 60) for first in range(60)),
-        period_ns=SECOND_NS // 20,
+        batches=tuple(range(first, symbols, symbols // 10) for first in range(symbols // 10)),
+        period_ns=SECOND_NS // 50,
         seconds=9,
-        contestants=("hub", "hub-no-journal"),
+        # Every topic speaks once: that is a row for every subscription, which no server can send within a second.
+        warm_up_s=1.0 + clients * each / 250_000,
+        warm_up_rows=500,
+        contestants=HUBS,
+        family=f"curve-{axis}",
         parameters={"clients": clients, "symbols": symbols, "subscriptions": clients * each},
     )
 
 
 def _curves() -> Iterator[Workload]:
+    """Along each axis one thing grows, and the rows that are fed stay; so does what one write carries, about one row.
+
+    Along those of symbols and subscriptions a symbol keeps its clients (10 and 50), so that as many rows are delivered
+    for each that is fed. Along that of clients it can't; there what a row costs once is shared by more and more.
+    """
     for clients in (50, 500, 5000):
         yield _curve("clients", clients, 5000, 50)
-    for symbols in (60, 600, 5000, 50_000):
-        yield _curve("symbols", 500, symbols, min(50, symbols))
+    for symbols in (50, 500, 5000, 50_000):
+        yield _curve("symbols", 500, symbols, symbols // 50)
     for each in (5, 50, 500):
-        yield _curve("subscriptions", 5000, 50_000, each)
+        yield _curve("subscriptions", 5000, 100 * each, each)
 
 
 WORKLOADS: Final = {
     workload.name: workload
     for workload in (
-        replace(_hot(300, 10), name="hot-unbatched"),
+        _hot("hot-unbatched", 300, 10, EVERYBODY),
         _burst("burst", 0),
-        _hot(300, 10),
-        _hot(1000, 10),
-        _hot(2000, 10),
-        _hot(10_000, 10),
+        *(_hot(f"hot-{rows_per_s}", rows_per_s, 10, BATCHING) for rows_per_s in (300, 1000, 2000, 10_000)),
         _burst("burst-and-whole", 20),
         _steady("steady", 0),
         _steady("steady-mute", 1),
@@ -205,7 +242,7 @@ WORKLOADS: Final = {
 
 QUICK: Final = {
     "hot-unbatched": (3.0, ("hub", "c-each", "broadcast", "nats")),
-    "hot-2000": (2.0, ("hub", "nats")),
+    "hot-2000": (2.0, ("hub", "hub-flush-5", "nats")),
     "burst": (6.0, ("hub", "c-gathered", "nats")),
     "steady": (3.0, ("hub", "nats")),
 }
@@ -225,6 +262,7 @@ def smoke(workload: Workload) -> Workload:
         workload,
         groups=tuple(few),
         batches=tuple(batch[:50] for batch in workload.batches[:50]),
+        warm_up_rows=0,
         period_ns=SECOND_NS // 50,
         seconds=0.2 if workload.seconds else 0,
         warm_up_s=0.2,

@@ -1,54 +1,19 @@
-"""Raw counts to figures, pages and comparisons."""
+"""Raw counts to figures and comparisons."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import compare
-from benchmarks.fanout.document import FORMAT, read, results, write
+from benchmarks import compare, instructions
+from benchmarks.fanout.document import condensed, read, results, write
 from benchmarks.fanout.figures import percentile
-from benchmarks.fanout.report import terminal, write_pages
-
-
-def histogram(*buckets: tuple[int, int]) -> dict[str, Any]:
-    return {"count": sum(count for _, count in buckets), "max": buckets[-1][0], "buckets": list(buckets)}
-
-
-def trial(contestant: str, cpu_s: float, late_ms: int = 2, rows: int = 1000) -> dict[str, Any]:
-    group = {"frames": 100, "reads": 50, "delays_ns": histogram((1_000_000, 900), (late_ms * 1_000_000, 100))}
-    return {
-        "contestant": contestant,
-        "round": 0,
-        "server_cpu_s": cpu_s,
-        "server_user_s": 0.75 * cpu_s,
-        "server_system_s": 0.25 * cpu_s,
-        "reader_cpu_s": 0.1,
-        "seconds": 1.0,
-        "expected_rows": 1000,
-        "reader": {"rows": rows, "groups": [group], "batches": [{"last_ns": 5_000_000}]},
-        "feeder": {"lateness_ns": histogram((1000, 1))},
-    }
-
-
-def document(*trials: dict[str, Any]) -> dict[str, Any]:
-    names = dict.fromkeys(made["contestant"] for made in trials)
-    return {
-        "format": FORMAT,
-        "started": "2026-01-05T00:00:00+00:00",
-        "revision": "abc",
-        "machine": {"cpu": "C", "cpus": 2, "memory_gib": 8.0, "system": "S", "python": "3.11"},
-        "rounds": 1,
-        "contestants": {name: {"title": f"The {name}", "version": "1"} for name in names},
-        "skipped": {"nchan": "no nginx"},
-        "workloads": {"burst": {"what": "many rows", "parameters": {}, "trials": list(trials)}},
-    }
+from tests.benchmarks.support.results import counted, document, histogram, trial
 
 
 def test_percentiles_are_those_of_the_counts() -> None:
-    counted = histogram((1, 50), (2, 49), (9, 1))
-    assert [percentile(counted, share) for share in (0.5, 0.51, 0.99, 0.999)] == [1, 2, 2, 9]
+    delays = histogram((1, 50), (2, 49), (9, 1))
+    assert [percentile(delays, share) for share in (0.5, 0.51, 0.99, 0.999)] == [1, 2, 2, 9]
     assert percentile({"count": 0, "max": 0, "buckets": []}, 0.5) is None
 
 
@@ -60,20 +25,6 @@ def test_figures_are_medians_over_the_rounds() -> None:
     assert found["hub"]["rows_per_frame"] == 10.0
     assert found["hub"]["rows_per_read"] == 20.0
     assert found["hub"]["system_share"] == pytest.approx(0.25)
-
-
-def test_tables_hold_peers_against_the_hub_and_name_what_failed_or_did_not_run(tmp_path: Path) -> None:
-    failed = {"contestant": "nats", "round": 0, "failed": "it has ended"}
-    made = document(trial("hub", 0.002), trial("c-each", 0.001), failed)
-    shown = terminal(made, "burst")
-    assert "The c-each" in shown
-    assert "0.50" in shown
-    assert "failed: it has ended" in shown
-    write_pages(made, tmp_path)
-    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
-    assert "| nchan | not run: no nginx |" in page
-    assert "![CPU per delivered row](benchmarks/burst.svg)" in page
-    assert "2.00 µs" in (tmp_path / "benchmarks" / "burst.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +49,42 @@ def test_rows_that_are_missing_now_are_worse() -> None:
     assert [change.figure for change in compare.changes(old, new, set()) if change.is_worse] == ["missing_rows"]
 
 
+def test_of_missing_rows_the_worst_round_counts() -> None:
+    rounds = document(trial("hub", 0.001), trial("hub", 0.001, rows=990), trial("hub", 0.001))
+    assert results(rounds, "burst")["hub"]["missing_rows"] == 10
+
+
+def test_what_is_kept_of_a_run_has_the_same_figures() -> None:
+    made = document(
+        trial("hub", 0.001), trial("hub", 0.002, rows=999), {"contestant": "nats", "round": 0, "failed": "it"}
+    )
+    kept = condensed(made)
+    assert results(kept, "burst") == {"hub": pytest.approx(results(made, "burst")["hub"])}
+    assert condensed(kept) == kept
+    assert kept["workloads"]["burst"]["trials"][0].keys() == {"contestant", "round", "figures"}
+
+
+def test_trials_that_fail_now_are_worse() -> None:
+    failed = {"contestant": "hub", "round": 0, "failed": "it has ended"}
+    old, new = document(trial("hub", 0.002)), document(failed)
+    assert [change.figure for change in compare.changes(old, new, {"hub"}) if change.is_worse] == ["failed_trials"]
+
+
+def test_counts_of_instructions_are_compared_case_by_case() -> None:
+    old, new = counted(burst=(1000.0, 200.0)), counted(burst=(1100.0, 260.0), hot=(1.0, 1.0))
+    found = list(compare.instruction_changes(old, new))
+    assert [(change.about, change.figure, change.ratio) for change in found] == [
+        ("burst", "per_published_row", pytest.approx(1.1)),
+        ("burst", "per_delivered_row", pytest.approx(1.3)),
+    ]
+    assert [change.is_worse for change in found] == [False, True]
+
+
+def test_counts_by_different_means_are_not_compared() -> None:
+    with pytest.raises(SystemExit, match="cannot be compared"):
+        list(compare.instruction_changes(counted(), counted() | {"by": "perf"}))
+
+
 def test_comparing_ends_with_1_when_something_is_worse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +96,16 @@ def test_comparing_ends_with_1_when_something_is_worse(
     assert "WORSE" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["compare.py", str(new), str(old)])
     assert compare.main() == 0
+
+
+def test_only_results_of_one_kind_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    write(old, document(trial("hub", 0.002)))
+    write(new, counted())
+    monkeypatch.setattr("sys.argv", ["compare.py", str(old), str(new)])
+    with pytest.raises(SystemExit, match="one is a result of fan-out"):
+        compare.main()
+    assert read(new, (instructions.FORMAT,)) == counted()
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"format": "another"})])

@@ -27,6 +27,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     [
         ("hub", "burst-and-whole"),
         ("hub", "level-2"),
+        ("hub-flush-5", "hot-300"),
         ("c-each", "steady-mute"),
         ("c-gathered", "burst-and-whole"),
         ("nats", "burst-and-whole"),

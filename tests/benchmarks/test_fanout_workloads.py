@@ -35,9 +35,18 @@ def test_sends_are_in_order_and_every_topic_speaks_before_it_counts(name: str) -
     workload = WORKLOADS[name]
     sends, from_ns, to_ns = workload.schedule()
     assert sends == sorted(sends)
-    warm = {symbol for due_ns, batch in sends if due_ns < from_ns for symbol in workload.batches[batch]}
+    batches = workload.all_batches
+    warm = {symbol for due_ns, batch in sends if due_ns < from_ns for symbol in batches[batch]}
     assert warm == set(range(workload.symbols))
     assert all(due_ns < to_ns for due_ns, _ in sends)
+
+
+def test_what_warms_up_is_not_among_what_counts() -> None:
+    workload = replace(SMALL, warm_up_rows=3)
+    sends, from_ns, _ = workload.schedule()
+    assert workload.all_batches == ((0, 1), (2, 3), range(3), range(3, 4))
+    assert [number for due_ns, number in sends if due_ns < from_ns] == [2, 3]
+    assert (workload.fed_rows(), workload.expected_rows()) == (SMALL.fed_rows(), SMALL.expected_rows())
 
 
 def test_expected_rows_are_those_of_clients_that_read() -> None:

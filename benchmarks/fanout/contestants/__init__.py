@@ -16,6 +16,7 @@ __all__ = ["CONTESTANTS", "Contestant"]
 def _all() -> Iterator[Contestant]:
     yield ArgusHub("hub", ())
     yield ArgusHub("hub-no-journal", ("--no-journal",))
+    yield ArgusHub("hub-flush-5", ("--flush-interval-ms", "5"))
     yield Limit("c-each", "each")
     yield Limit("c-gathered", "gathered")
     yield Nats()

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,10 @@ from benchmarks.fanout.workloads import Workload
 
 START_TIMEOUT_S: Final = 30.0
 KEY: Final = "YXJndXMtYmVuY2htYXJrIQ=="
+
+
+class TrialFailed(Exception):  # noqa: N818 (it reads as what happened)
+    """A trial has no figures; the text says why in one line."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,7 @@ class Contestant(ABC):
     """Whether a client can have all topics at once."""
 
     def can(self, workload: Workload) -> bool:
-        """Whether it takes part in a workload."""
-        if workload.contestants and self.name not in workload.contestants:
-            return False
+        """Whether it could take part in a workload."""
         return self.has_patterns or all(group.symbols for group in workload.groups)
 
     @abstractmethod
@@ -103,26 +106,26 @@ def masked(payload: bytes) -> bytes:
 
 
 def connect(port: int) -> socket.socket:
-    """A connection to a server on this machine that may not listen yet."""
+    """A connection to a server on this machine that may not listen yet. Raises TrialFailed when it never does."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            connection = socket.create_connection(("127.0.0.1", port))
+            connection = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
-        except OSError:
+        except OSError as error:
             if time.monotonic() > deadline_s:
-                raise
+                raise TrialFailed(f"the server does not listen: {error}") from None
             time.sleep(0.02)
 
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:
-    """What comes up to some bytes, to the byte."""
+    """What comes up to some bytes, to the byte. Raises TrialFailed where the connection ends before."""
     said = b""
     while not said.endswith(end):
         byte = connection.recv(1)
         if not byte:
-            raise SystemExit(f"the server closed the connection after {said!r}")
+            raise TrialFailed(f"the server closed the connection after {said!r}")
         said += byte
     return said
 
@@ -156,9 +159,13 @@ def running(command: Sequence[str], place: Place, cwd: Path | None = None) -> "I
 
 
 def first_line(process: "subprocess.Popen[str]", place: Place) -> str:
-    """What a server says when it listens."""
+    """What a server says when it listens. Raises TrialFailed when it ends or says nothing for too long."""
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    alarm = threading.Timer(START_TIMEOUT_S, process.kill)
+    alarm.start()
     line = process.stdout.readline()
+    alarm.cancel()
     if not line:
-        raise SystemExit(f"the server did not start: {(place.folder / 'stderr').read_text()[-500:]}")
+        said = (place.folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()
+        raise TrialFailed(f"the server did not start: {said[-500:]}")
     return line

@@ -2,12 +2,23 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.contestants.base import Contestant, Place, Served, connect, free_port, running, upgrade
+from benchmarks.fanout.contestants.base import (
+    START_TIMEOUT_S,
+    Contestant,
+    Place,
+    Served,
+    TrialFailed,
+    connect,
+    free_port,
+    running,
+    upgrade,
+)
 from benchmarks.fanout.rows import RowMaker, Template, code
 
 _MODULE: Final = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -71,8 +82,7 @@ class Nchan(Contestant):
         settings.write_text(_SETTINGS.format(module=_MODULE, folder=place.folder, port=port))
         with running(["nginx", "-p", str(place.folder), "-c", str(settings)], place) as process:
             connect(port).close()
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
-            yield Served(port, port, (process.pid, *map(int, children.split())))
+            yield Served(port, port, (process.pid, *_workers(process.pid)))
 
     def request(self, topics: Sequence[str]) -> bytes:  # noqa: D102
         return upgrade(f"/sub?id={','.join(topic.partition(':')[2] for topic in topics)}")
@@ -87,3 +97,14 @@ class Nchan(Contestant):
             rows.add("\r\n".join((*lines, "Content-Type: application/octet-stream", "", "")).encode())
             rows.add_row(row, symbol)
         return rows
+
+
+def _workers(pid: int) -> list[int]:
+    """The processes that serve: the first one listens before they are there."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        if found := children.read_text(encoding="ascii").split():
+            return list(map(int, found))
+        time.sleep(0.02)
+    raise TrialFailed("nginx has no worker")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.contestants.base import Place, Served, first_line, free_port, masked, running, upgrade
+from benchmarks.fanout.contestants.base import Place, Served, connect, first_line, free_port, masked, running, upgrade
 from benchmarks.fanout.contestants.limit import SmallContestant
 
 SERVERS: Final = Path(__file__).resolve().parents[1] / "servers"
@@ -16,24 +16,24 @@ PINS: Final = Path(__file__).resolve().parents[1] / "peers.txt"
 
 
 class PythonServer(SmallContestant):
-    """A program of ``servers/``. ``package`` must be in the environment of the peers; the first one is measured."""
+    """A program of ``servers/``. ``packages`` must be in the environment of the peers; the first one is measured."""
 
     def __init__(self, name: str, title: str, packages: tuple[str, ...], dialect: str = "row", path: str = "/") -> None:
         self.name = name
         self.title = title
         self.dialect = dialect
-        self._packages = packages
+        self.packages = packages
         self._path = path
 
     def missing(self, cache: Path) -> str:  # noqa: D102
         python = peers_python(cache)
         if not python.exists():
             return "the Python peers are not installed (--install-peers)"
-        absent = [name for name in self._packages if not _version(python, name)]
+        absent = [name for name in self.packages if not _version(python, name)]
         return f"not installed: {', '.join(absent)} (--install-peers)" if absent else ""
 
     def version(self, cache: Path) -> str:  # noqa: D102
-        return ", ".join(f"{name} {_version(peers_python(cache), name)}" for name in self._packages)
+        return ", ".join(f"{name} {_version(peers_python(cache), name)}" for name in self.packages)
 
     @contextmanager
     def serve(self, place: Place) -> Iterator[Served]:  # noqa: D102
@@ -42,6 +42,7 @@ class PythonServer(SmallContestant):
         command = [str(peers_python(place.cache)), str(script), str(port), str(feed_port)]
         with running(command, place) as process:
             first_line(process, place)
+            connect(port).close()  # uvicorn listens only after the application has started
             yield Served(port, feed_port, (process.pid,))
 
     def request(self, topics: Sequence[str]) -> bytes:  # noqa: D102

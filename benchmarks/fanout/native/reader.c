@@ -301,12 +301,12 @@ static void receive(struct client *client)
     }
 }
 
-static void begin(struct client *client)
+static void begin(struct client *client, int64_t planned_ns)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int yes = 1;
-    client->begun_ns = wall_ns();
+    client->begun_ns = planned_ns;
     client->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (client->socket < 0)
         die("no more sockets: %s (raise ulimit -n)", strerror(errno));
@@ -372,8 +372,10 @@ static void connect_all(struct client *clients, double per_s)
     uint32_t started = 0;
     while (ready < client_count) {
         double due = per_s > 0 ? (double)(wall_ns() - begun_ns) / 1e9 * per_s : client_count;
-        while (started < client_count && started < due && (per_s > 0 || connecting < MOST_CONNECTING))
-            begin(&clients[started++]);
+        while (started < client_count && started < due && (per_s > 0 || connecting < MOST_CONNECTING)) {
+            int64_t planned_ns = per_s > 0 ? begun_ns + (int64_t)(started / per_s * 1e9) : wall_ns();
+            begin(&clients[started++], planned_ns);
+        }
         look(1);
     }
     printf("{\"ready\": %u, \"seconds\": %.6f, \"opening_ns\": ", ready, (double)(wall_ns() - begun_ns) / 1e9);
