@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -22,6 +23,7 @@ from bridge.source import Source
 from bridge.sources import make_source
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
+from hub.handles import room_for
 from hub.history import History
 from hub.journal import JournalSettings
 from hub.logs import configure_logging
@@ -32,6 +34,8 @@ EXIT_ENDED = 1
 EXIT_USAGE = 2
 FED = "feed"
 """What the journal of a fed hub has as its source, whoever feeds it."""
+
+_logger = logging.getLogger("argus")
 
 
 def main() -> int:
@@ -78,6 +82,7 @@ async def serve(settings: Settings, source: Source | None) -> None:
     _on_signals(stopped.set)
     await check_port(settings)
     recorder = Recorder(settings.record) if settings.record is not None else None
+    settings = within_file_limit(settings)
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
     try:
@@ -92,6 +97,19 @@ async def serve(settings: Settings, source: Source | None) -> None:
     finally:
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+
+def within_file_limit(settings: Settings) -> Settings:
+    """Have the system let the hub open a file for each client; where it refuses, let in no more than it allows."""
+    clients = room_for(settings.max_clients)
+    if clients < settings.max_clients:
+        _logger.warning(
+            "max_clients is %d, but the system's limit of open files has room for %d clients, and no more are let in: "
+            "raise the limit (ulimit -n, or LimitNOFILE of a systemd service) or lower max_clients",
+            settings.max_clients,
+            clients,
+        )
+    return settings.model_copy(update={"max_clients": clients})
 
 
 def open_history(

@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -40,7 +40,7 @@ from hub.settings import Settings
 from hub.watch import Watch
 
 LOOK_S = 1.0
-LAG_PROBE_S = 0.25
+LAG_PROBE_S = 1.0
 COLLECT_AFTER = 20_000
 """Objects that may be made before the collector looks for circles among the new ones. By Python's default (700) it
 would look several times within every burst; rows are no such objects, so what waits for it stays small."""
@@ -70,6 +70,7 @@ class App:
         self._opened = opened
         self._metrics = metrics
         self._ended = asyncio.Event()
+        self._is_wanting = False
         self._child_token = secrets.token_hex(32) if settings.isolate_source else ""
         # Without a journal of its own the hub remembers nothing: the folder may be another hub's.
         folder = settings.data if source is None and opened.journal is not None else None
@@ -82,7 +83,7 @@ class App:
             channels=self._source.channels,
             history=opened.history,
             universes=settings.universes,
-            on_wants=self._source.want,
+            on_wants=self._want_soon,
             on_refused=_log_refused,
             store=opened.store,
         )
@@ -184,6 +185,16 @@ class App:
 
     async def _run_source(self) -> None:
         await keep_running(self._source, self._intake, lambda: self._intake.batches)
+
+    def _want_soon(self, topics: Set[str]) -> None:
+        """Tell the source what is wanted, once for all clients that come in this turn of the loop."""
+        if not self._is_wanting:
+            self._is_wanting = True
+            asyncio.get_running_loop().call_soon(self._want, topics)
+
+    def _want(self, topics: Set[str]) -> None:
+        self._is_wanting = False
+        self._source.want(frozenset(topics))
 
     def _on_status(self, status: SourceStatus) -> None:
         self._watch.report_source(status.state.value, status.reason, time_ns() // 1000)

@@ -17,7 +17,7 @@ from hub.counts import Counts
 from hub.history import History
 from hub.jobs import upstream_gap
 from hub.past import GapNotice
-from hub.router import Audience, Names, Router
+from hub.router import Audience, Router
 from hub.schema import STATUS, Row
 from hub.store import NO_STORE, Published, RunBegins, Store, Turn
 from hub.topic import Topic
@@ -45,7 +45,7 @@ class Hub:
         channels: those that the source can give; ``status`` comes on top.
         history: where rows are kept.
         universes: named lists of codes and patterns.
-        on_wants: called with the topic strings that clients want, when they change.
+        on_wants: called with the topic strings that clients want, when they change: see `hub.router.Router`.
         on_refused: called with a reason for every row that could not be published.
         store: where everything is written before anybody sees it.
     """
@@ -58,7 +58,7 @@ class Hub:
         channels: Set[str],
         history: History,
         universes: Mapping[str, Sequence[str]],
-        on_wants: Callable[[Names], None],
+        on_wants: Callable[[Set[str]], None],
         on_refused: Callable[[str], None],
         store: Store = NO_STORE,
     ) -> None:

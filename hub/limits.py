@@ -25,6 +25,8 @@ class TokenBucket:
     as the bucket is a flood.
     """
 
+    __slots__ = ("_burst", "_rate", "_then_s", "_tokens")
+
     def __init__(self, rate_per_s: float, now_s: float) -> None:
         self._rate = rate_per_s
         self._burst = max(1.0, rate_per_s * BURST_S)

@@ -89,6 +89,8 @@ class Outbox:
 
     def at(self, delivered_at: int) -> int:
         """The arrival number up to which everything that the client observes was put in; may fall when a job begins."""
+        if self._cursor is None and self.conflater is None:
+            return delivered_at
         places = [delivered_at] if self._cursor is None else [self._cursor.at]
         places += [job.at for job in self._jobs]
         if self.conflater is not None and self.conflater.at is not None:

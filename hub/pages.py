@@ -6,7 +6,6 @@ from importlib.resources import files
 from typing import Final
 
 import orjson
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
@@ -54,7 +53,7 @@ class Pages:
         static = files("hub") / "static"
         self._static = {path: ((static / name).read_bytes(), kind) for path, (name, kind) in _STATIC.items()}
 
-    def get(self, _: ServerConnection, path: str) -> Response | None:
+    def get(self, path: str) -> Response | None:
         """The page at a path, or None."""
         if path in self._static:
             body, kind = self._static[path]

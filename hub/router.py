@@ -5,7 +5,7 @@ once. An audience stands in the list of observers of each of its topics, pattern
 up and matches nothing. A topic that speaks for the first time is matched against the patterns once.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,14 +54,15 @@ class Router:
     Args:
         channels: the topics that exist, by channel and code; read, never changed.
         universes: named lists of codes and patterns for ``@NAME``.
-        on_wants: called with all topic strings that at least one client wants, whenever that set changes.
+        on_wants: called whenever the set of topic strings that at least one client wants has changed, with that set: a
+            view, since a copy for each of thousands of clients that come would take longer than all else.
     """
 
     def __init__(
         self,
         channels: Mapping[str, Mapping[str, Topic]],
         universes: Mapping[str, Sequence[str]],
-        on_wants: Callable[[Names], None],
+        on_wants: Callable[[Set[str]], None],
     ) -> None:
         self._channels = channels
         self._universes = universes
@@ -199,7 +200,7 @@ class Router:
     def _tell_wants(self) -> None:
         if self._wants_changed:
             self._wants_changed = False
-            self._on_wants(frozenset(self._interested))
+            self._on_wants(self._interested.keys())
 
     def _interest_in(self, name: str) -> Interest:
         interest = self._interested.get(name)

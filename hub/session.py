@@ -72,6 +72,19 @@ class Session:
         now_s: any clock that never goes back, in seconds.
     """
 
+    __slots__ = (
+        "_bucket",
+        "_close",
+        "_hub",
+        "_limits",
+        "_modes",
+        "_since",
+        "_token",
+        "authorized",
+        "name",
+        "outbox",
+    )
+
     def __init__(
         self,
         name: str,
@@ -121,10 +134,21 @@ class Session:
             )
         )
 
-    def heartbeat(self, time_ms: int, markets: dict[str, dict[str, Any]]) -> None:
-        """Say that the hub is alive, how far the client is, and how the markets are."""
-        at = self.outbox.at(self._hub.history.delivered_at)
-        self.outbox.send(Heartbeat(time=time_ms, at=at, conflated=self.outbox.conflated, markets=markets))
+    def heartbeat(
+        self, time_ms: int, markets: dict[str, dict[str, Any]], made: dict[tuple[Any, ...], bytes] | None = None
+    ) -> None:
+        """Say that the hub is alive, how far the client is, and how the markets are.
+
+        Args:
+            made: what other clients were sent with the same arguments; filled as needed.
+        """
+        outbox = self.outbox
+        made = {} if made is None else made
+        key = outbox.codec, outbox.at(self._hub.history.delivered_at), outbox.conflated
+        if key not in made:
+            _, at, conflated = key
+            made[key] = outbox.codec.message(Heartbeat(time=time_ms, at=at, conflated=conflated, markets=markets))
+        outbox.put(made[key])
 
     def draining(self, reason: str, close_in_ms: int) -> None:
         """Say that the hub is about to close the connection."""

@@ -330,3 +330,21 @@ def test_without_a_journal_none_is_asked_for(asked: dict[str, Any], tmp_path: Pa
     assert asked == {}
     assert (opened.journal, opened.reasons_degraded) == (None, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_system_has_room_for_fewer_clients_fewer_are_let_in_and_the_operator_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run_hub, "room_for", lambda clients: min(clients, 300))
+    assert run_hub.within_file_limit(Settings(max_clients=20_000)).max_clients == 300
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert all(word in record.getMessage() for word in ("20000", "300", "ulimit -n", "max_clients"))
+
+
+def test_where_there_is_room_for_all_clients_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run_hub, "room_for", lambda clients: min(clients, 300))
+    assert run_hub.within_file_limit(Settings(max_clients=299)).max_clients == 299
+    assert caplog.records == []

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.http11 import Response
@@ -23,8 +22,7 @@ def pages(*reasons: str, metrics: bytes = b"argus_rows_in_total 7\n", channels: 
 
 
 def get(path: str, of: Pages | None = None) -> Response:
-    connection: Any = None
-    response = (of or pages()).get(connection, path)
+    response = (of or pages()).get(path)
     assert response is not None
     return response
 
@@ -54,8 +52,7 @@ def test_every_page_tells_its_type_and_its_exact_length_and_ends_the_connection(
 
 @pytest.mark.parametrize("path", ["", "/x", "/healthz/", "/Healthz", "/index.html", "/../run_hub.py", "/page.js/"])
 def test_there_is_nothing_at_another_path(path: str) -> None:
-    connection: Any = None
-    assert pages().get(connection, path) is None
+    assert pages().get(path) is None
 
 
 def test_healthz_says_that_the_hub_is_alive_also_when_it_is_not_ready() -> None:

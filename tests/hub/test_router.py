@@ -50,7 +50,7 @@ class Market:
     def __init__(self, *codes: str) -> None:
         self.wants: list[Names] = []
         self.history = History(ring_rows=10, ring_bytes=1 << 20)
-        self.router = Router(self.history.channels, UNIVERSES, self.wants.append)
+        self.router = Router(self.history.channels, UNIVERSES, lambda topics: self.wants.append(frozenset(topics)))
         self.speak(*codes)
 
     def speak(self, *codes: str, channel: str = "tick") -> None:

@@ -3,28 +3,34 @@
 import asyncio
 import gc
 import json
+import tracemalloc
 import zlib
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from secrets import token_hex
 from weakref import ref
 
+import msgspec
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-import hub.server
-from hub.core import Hub
-from hub.server import HubConnection
+from hub.connection import HubConnection
+from hub.session import Session
 from hub.wire import MAX_ROWS_PER_MESSAGE
 from tests.e2e.support.plain_client import Data, Encoding, PlainClient, plain_client
 from tests.hub.support.core import tick
 from tests.hub.support.served_hub import (
+    BINARY,
     BOTH_ENCODINGS,
     BOTH_LOOPS,
     CLOSE,
+    CONT,
     MANY,
+    PING,
+    PONG,
+    TEXT,
     lazy_client,
     raw_client,
     seqs_of,
@@ -194,27 +200,6 @@ async def test_a_heartbeat_never_tells_of_rows_that_were_not_sent_before_it(enco
         assert len({at for at in told if 0 < at < MANY}) > 0, "the client did not lag: nothing was tested"
 
 
-async def test_heartbeats_of_many_clients_are_spread_over_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.server, "SESSIONS_PER_TURN", 2)
-    turns: list[int] = []
-    flush = Hub.flush
-
-    def note_and_flush(self: Hub) -> None:
-        turns.append(served.server.clients)
-        flush(self)
-
-    monkeypatch.setattr(Hub, "flush", note_and_flush)
-    async with served_hub(settings(heartbeat_s=0.2)) as served:
-        clients = [plain_client(served.url) for _ in range(5)]
-        opened = [await client.__aenter__() for client in clients]
-        turns.clear()
-        for client in opened:
-            await client.control("heartbeat")
-        assert turns[:3] == [5, 5, 5], "each turn begins with a flush, so that `at` holds for all rows sent before"
-        for closing in clients:
-            await closing.__aexit__(None, None, None)
-
-
 @BOTH_LOOPS
 async def test_a_client_that_leaves_is_forgotten() -> None:
     async with served_hub() as served, plain_client(served.url) as staying:
@@ -294,6 +279,20 @@ async def test_rows_for_a_client_whose_line_was_cut_this_very_turn_harm_nobody(
     assert hits
     assert served.faults == []
     assert seqs_of(messages) == [1, 2, 3]
+
+
+@BOTH_LOOPS
+@LOST_THIS_TURN
+async def test_rows_for_a_client_that_the_hub_cut_off_this_very_turn_harm_nobody(headers: tuple[str, ...]) -> None:
+    async with served_hub(settings(compression=True)) as served, raw_client(served, *headers) as client:
+        await client.subscribe("tick:*")
+        await until(lambda: list(served.hub.router.audiences))
+        (connection,) = served.server._clients
+        connection.transport.abort()
+        served.publish(1)
+        served.hub.flush()
+        await until(lambda: not served.server.clients)
+    assert served.faults == []
 
 
 @BOTH_LOOPS
@@ -381,3 +380,91 @@ async def test_a_flood_of_requests_ends_with_4429() -> None:
     assert kinds[:5] == ["pong"] * 5
     assert set(kinds[5:]) == {"error"}
     assert len(kinds) < 20, "what comes after the flood is not answered"
+
+
+# What clients send
+
+
+def frames_of(*parts: tuple[int, bytes, bool]) -> bytes:
+    """A client's frames: of each its opcode, its payload, and whether it ends the message."""
+    return b"".join(
+        bytes((0x80 * is_last | opcode, 0x80 | len(payload))) + bytes(4) + payload for opcode, payload, is_last in parts
+    )
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("size", [1, 7])
+async def test_a_message_in_fragments_with_a_ping_between_them_is_one_request(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    received: list[str | bytes] = []
+    receive = Session.receive
+
+    def note_and_receive(self: Session, message: str | bytes, now_s: float, time_ms: int) -> None:
+        received.append(message)
+        receive(self, message, now_s, time_ms)
+
+    monkeypatch.setattr(Session, "receive", note_and_receive)
+    text, packed = '{"op":"ping","id":"迅"}', msgspec.msgpack.encode({"op": "ping", "id": 2})
+    async with served_hub() as served, raw_client(served) as client:
+        for opcode, said in ((TEXT, text.encode()), (BINARY, packed)):
+            parts = [said[first : first + size] for first in range(0, len(said), size)]
+            await client.send_raw(frames_of((opcode, parts[0], False), (CONT, b"", False), (PING, b"here", True)))
+            await client.send_raw(frames_of(*((CONT, part, False) for part in parts[1:]), (CONT, b"", True)))
+        await until(lambda: len(received) == 2)
+        await client.send(CLOSE)
+        frames = await client.frames()
+    assert received == [text, packed]
+    assert [frame.payload for frame in frames if frame.opcode == PONG] == [b"here"] * 2
+    told = [json.loads(frame.payload) for frame in frames if frame.opcode == TEXT]
+    assert [message["type"] for message in told] == ["welcome", "pong", "pong"]
+    assert [message["id"] for message in told[1:]] == ["迅", 2]
+
+
+@BOTH_LOOPS
+async def test_text_that_is_not_utf_8_closes_with_1007_and_nothing_after_it_is_carried_out() -> None:
+    async with served_hub() as served, raw_client(served) as client:
+        bad = (TEXT, b'{"op":"ping","id":"\xff"}', True)
+        await client.send_raw(frames_of((TEXT, b'{"op":"ping"}', True), bad, (TEXT, b'{"op":"ping"}', True)))
+        frames = await client.frames()
+    assert int.from_bytes(frames[-1].payload[:2]) == 1007
+    assert [json.loads(frame.payload)["type"] for frame in frames[:-1]] == ["welcome", "pong"]
+
+
+@BOTH_LOOPS
+async def test_a_message_that_is_too_large_in_all_its_fragments_closes_with_1009() -> None:
+    async with served_hub() as served, raw_client(served) as client:
+        part = b"x" * 125
+        many = (1 << 18) // len(part) + 1
+        await client.send_raw(frames_of((TEXT, part, False), *([(CONT, part, False)] * many)))
+        frames = await client.frames()
+    assert int.from_bytes(frames[-1].payload[:2]) == 1009
+
+
+@BOTH_LOOPS
+async def test_frames_out_of_order_close_with_1002() -> None:
+    async with served_hub() as served, raw_client(served) as client:
+        await client.send_raw(frames_of((CONT, b"of nothing", True)))
+        frames = await client.frames()
+    assert int.from_bytes(frames[-1].payload[:2]) == 1002
+
+
+@BOTH_LOOPS
+async def test_an_idle_client_weighs_little() -> None:
+    """Python's share of what the benchmark `idle` weighs; the rest are the transport and what the allocator wastes."""
+    clients = 50
+    async with served_hub() as served, AsyncExitStack() as stack:
+        await stack.enter_async_context(raw_client(served))
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(clients):
+                client = await stack.enter_async_context(raw_client(served))
+                await client.subscribe("tick:600000.SH", since="none")
+            await until(lambda: served.server.clients == clients + 1)
+            gc.collect()
+            weight = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+    assert weight / clients < 12 * 1024

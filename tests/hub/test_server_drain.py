@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-import hub.server
-from hub.server import HubConnection
+import hub.drain
+from hub.connection import HubConnection
+from hub.handshake import Handshake
 from tests.e2e.support.plain_client import PATIENCE_S, Data, Encoding, Message, plain_client
 from tests.hub.support.served_hub import (
     BOTH_ENCODINGS,
@@ -33,6 +34,13 @@ async def drain(served: ServedHub, drain_s: float) -> None:
     """Drain, and give up where that takes much longer than it may."""
     async with asyncio.timeout(drain_s + 8):
         await served.server.drain("the hub is restarting", drain_s)
+
+
+async def cut_off(reader: asyncio.StreamReader) -> None:
+    """Read to the end of a connection on which nothing comes."""
+    async with asyncio.timeout(PATIENCE_S):
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
 
 
 @pytest.fixture(autouse=True)
@@ -69,16 +77,16 @@ async def test_rows_come_before_the_announcement_and_then_the_connection_is_clos
 
 @BOTH_LOOPS
 async def test_closes_are_spread_over_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.server, "CLOSES_PER_S", 100)
+    monkeypatch.setattr(hub.drain, "CLOSES_PER_S", 100)
     closed: list[int] = []
     close = HubConnection.close
     loop = asyncio.get_running_loop()
     begun_s = 0.0
 
-    async def note_close(self: HubConnection, code: int = 1000, reason: str = "") -> None:
+    def note_close(self: HubConnection, code: int, reason: str) -> None:
         if code == 1012:
             closed.append(round((loop.time() - begun_s) * 1000))
-        await close(self, code, reason)
+        close(self, code, reason)
 
     monkeypatch.setattr(HubConnection, "close", note_close)
     async with served_hub() as served, AsyncExitStack() as clients:
@@ -93,7 +101,7 @@ async def test_closes_are_spread_over_a_part_of_the_time(monkeypatch: pytest.Mon
 
 
 async def test_however_many_clients_the_spread_leaves_time_for_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.server, "CLOSES_PER_S", 0.001)
+    monkeypatch.setattr(hub.drain, "CLOSES_PER_S", 0.001)
     async with served_hub() as served, AsyncExitStack() as clients:
         opened = [await clients.enter_async_context(plain_client(served.url)) for _ in range(3)]
         ending = asyncio.create_task(drain(served, 0.5))
@@ -126,31 +134,34 @@ async def test_a_client_that_reads_nothing_is_cut_off_in_time() -> None:
 async def test_a_connection_that_never_sent_a_request_does_not_hold_up_the_end() -> None:
     """Browsers open connections in advance, and so do port scanners: nothing ever comes on them."""
     async with served_hub() as served, plain_client(served.url):
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         try:
             await drain(served, 0.3)
+            await cut_off(reader)
         finally:
             writer.close()
 
 
 @BOTH_LOOPS
+@pytest.mark.parametrize("drain_s", [0, 0.3])
 async def test_a_connection_that_comes_in_the_very_turn_of_the_drain_does_not_hold_it_up(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, drain_s: float
 ) -> None:
     """It is accepted, but has no transport yet."""
     ending: list[asyncio.Task[None]] = []
-    make = HubConnection.__init__
+    make = Handshake.__init__
 
-    def make_and_drain(self: HubConnection, *args: Any, **kwargs: Any) -> None:
+    def make_and_drain(self: Handshake, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
-        ending.append(asyncio.create_task(drain(served, 0.3)))
+        ending.append(asyncio.create_task(drain(served, drain_s)))
 
-    monkeypatch.setattr(HubConnection, "__init__", make_and_drain)
+    monkeypatch.setattr(Handshake, "__init__", make_and_drain)
     async with served_hub() as served:
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         try:
             await until(lambda: ending)
             await ending[0]
+            await cut_off(reader)
         finally:
             writer.close()
 

@@ -1,7 +1,7 @@
 """A further endpoint beside the clients': its own door, rules and size of messages, and its place in the drain."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,11 +13,13 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from hub.delivery import Delivery
+from hub.peers import PeerConnection
 from hub.server import HubServer
 from tests.e2e.support.plain_client import PATIENCE_S, plain_client
 from tests.hub.support.core import make_hub
 from tests.hub.support.served_hub import (
     BOTH_LOOPS,
+    NEVER_S,
     QUIET_SETTINGS,
     UPGRADE,
     Answer,
@@ -53,10 +55,10 @@ class Echo:
 
 
 @asynccontextmanager
-async def served(echo: Echo, max_clients: int = 100) -> AsyncIterator[ServedHub]:
+async def served(echo: Echo, max_clients: int = 100, ping_interval_s: float = NEVER_S) -> AsyncIterator[ServedHub]:
     hub = make_hub()
     delivery = Delivery(hub, asyncio.get_running_loop(), lambda _: None)
-    chosen = settings(max_clients=max_clients)
+    chosen = settings(max_clients=max_clients, ping_interval_s=ping_interval_s)
     server = HubServer(hub, delivery, chosen, one_page, dict, {"/echo": echo})
     ((_, port),) = await server.start("127.0.0.1", 0)
     try:
@@ -195,3 +197,19 @@ async def test_while_draining_no_further_peer_is_let_in() -> None:
             writer.close()
             assert answer.status == 503
         await ending
+
+
+@BOTH_LOOPS
+async def test_peers_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinged: list[PeerConnection] = []
+    ping = PeerConnection.ping
+
+    async def note_and_ping(self: PeerConnection) -> Awaitable[float]:
+        pinged.append(self)
+        return await ping(self)
+
+    monkeypatch.setattr(PeerConnection, "ping", note_and_ping)
+    async with served(Echo(), ping_interval_s=0.02) as hub, peer(hub) as socket:
+        await until(lambda: len(pinged) >= 2)
+        await socket.send("still here")
+        assert await heard(socket) == "still here"

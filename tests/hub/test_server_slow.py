@@ -1,9 +1,8 @@
 """Clients that don't keep up: what waits for them is bounded and counted, and nobody else notices."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import hub.server
-from hub.server import HubServer
+from hub.connection import HubConnection
+from hub.stall import StallWatch
 from tests.e2e.support.plain_client import Encoding, Message, PlainClient, plain_client
 from tests.hub.support.served_hub import (
     BIG,
@@ -218,84 +218,55 @@ async def test_a_client_that_only_sends_pings_and_reads_nothing_is_closed() -> N
             talking.cancel()
 
 
-@dataclass(eq=False)
-class Held:
-    """A connection without a socket: what its transport holds at each look is told in advance."""
-
-    name: str
-    held_bytes: list[int]
-    outbox: Any
-    unmoved_bytes = -1
-    unmoved_since_s = 0.0
-
-    @property
-    def transport(self) -> Any:
-        return SimpleNamespace(get_write_buffer_size=self._look)
-
-    def _look(self) -> int:
-        return self.held_bytes.pop(0) if self.held_bytes[1:] else self.held_bytes[0]
-
-
 class Stalled:
-    """A server that looks at connections without sockets, at a time without a clock."""
+    """A watch over connections without sockets: what their transports hold at each look is told in advance."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, stall_s: float) -> None:
-        self.now_s = 100.0
+    def __init__(self, stall_s: float) -> None:
         self.given_up: list[tuple[float, str]] = []
-        unused: Any = None
-        self.server = HubServer(unused, unused, settings(stall_s=stall_s), unused, unused)
-        patch.setattr(asyncio, "sleep", self._sleep)
-        patch.setattr(asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: self.now_s))
-        patch.setattr(self.server, "_close", self._close)
+        self._now_s = 0.0
+        self._names: dict[Any, str] = {}
+        self._watch = StallWatch(stall_s, self._give_up)
 
-    def add(self, name: str, *held_bytes: int, writable: bool = False) -> Held:
-        """Add a connection whose transport holds so much at each look, the last of them from then on."""
-        held = Held(name, list(held_bytes), SimpleNamespace(writable=writable))
-        connection: Any = held
-        self.server._connections[connection] = None
-        return held
+    def add(self, name: str, *held_bytes: int, is_shut: bool = False) -> None:
+        """Add a connection whose transport is full, and holds so much at each look, the last of them from then on."""
+        held = list(held_bytes)
 
-    def run(self, looks: int) -> None:
-        """Look so many times."""
-        self.left = looks
-        watching = self.server._watch_stalled()
-        with suppress(StopIteration, asyncio.CancelledError):
-            watching.send(None)
+        def look() -> int:
+            return held.pop(0) if held[1:] else held[0]
 
-    async def _sleep(self, delay_s: float) -> None:
-        if self.left == 0:
-            raise asyncio.CancelledError
-        self.left -= 1
-        self.now_s += delay_s
+        connection: Any = HubConnection.__new__(HubConnection)
+        connection.transport = SimpleNamespace(get_write_buffer_size=look)
+        connection.outbox = SimpleNamespace(is_shut=is_shut)
+        self._names[connection] = name
+        self._watch.add(connection)
 
-    def _close(self, connection: Any, code: int, _: str) -> None:
-        assert code == 4408
-        connection.outbox.writable = True
-        self.given_up.append((self.now_s - 100.0, connection.name))
+    def look(self, times: int) -> None:
+        """Look so many times, every half second."""
+        for _ in range(times):
+            self._now_s += 0.5
+            self._watch.look(self._now_s)
+
+    def _give_up(self, connection: Any) -> None:
+        self.given_up.append((self._now_s, self._names[connection]))
 
 
-@pytest.fixture
-def stalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalled]:
-    with monkeypatch.context() as patch:
-        yield Stalled(patch, 2.0)
-
-
-def test_a_stall_is_over_when_the_socket_took_something(stalled: Stalled) -> None:
+def test_a_stall_is_over_when_the_socket_took_something() -> None:
+    stalled = Stalled(2.0)
     stalled.add("slow but moving", 900, 900, 900, 800, 800, 800, 700, 700, 700, 600, 600, 600, 500)
     stalled.add("stuck", 900)
-    stalled.add("fast", 0, writable=True)
-    stalled.run(12)
+    stalled.look(12)
     assert stalled.given_up == [(2.5, "stuck")]
-    assert stalled.server.closed_slow == 1
 
 
-def test_what_is_added_behind_what_waits_is_no_progress(stalled: Stalled) -> None:
+def test_what_is_added_behind_what_waits_is_no_progress() -> None:
+    stalled = Stalled(2.0)
     stalled.add("answers pings only", *range(900, 9000, 102))
-    stalled.run(20)
+    stalled.look(20)
     assert [name for _, name in stalled.given_up] == ["answers pings only"]
 
 
-def test_a_connection_without_a_session_yet_is_passed_over(stalled: Stalled) -> None:
-    stalled.add("in its handshake", 900).outbox = None
-    stalled.run(12)
+def test_a_client_that_is_being_closed_is_not_given_up_once_more() -> None:
+    stalled = Stalled(2.0)
+    stalled.add("had too many bytes waiting", 900, is_shut=True)
+    stalled.look(12)
     assert stalled.given_up == []

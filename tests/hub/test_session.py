@@ -369,3 +369,18 @@ def test_a_client_may_run_so_many_replays_at_once(client: Client, monkeypatch: A
     client.ask("replay", id=1, topics=["tick:*"])
     error = client.answer("replay", id=2, topics=["tick:*"])
     assert (error["code"], error["retryable"]) == ("rate_limited", True)
+
+
+def test_a_heartbeat_is_made_once_for_all_clients_that_are_told_the_same() -> None:
+    hub = make_hub()
+    made: dict[Any, bytes] = {}
+    live, other, lagging, packing = (Client(hub, codec=codec) for codec in (JSON, JSON, JSON, MSGPACK))
+    publish(hub, A)
+    hub.flush()
+    lagging.ask("subscribe", topics=[f"tick:{A}"], since="open")
+    clients = [live, other, lagging, packing]
+    for client in clients:
+        client.messages()
+        client.session.heartbeat(7, {}, made)
+    assert [client.messages()[-1]["at"] for client in clients] == [1, 1, 0, 1]
+    assert len(made) == 3

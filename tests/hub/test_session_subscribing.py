@@ -327,7 +327,7 @@ def test_rows_published_before_unsubscribing_come_before_its_reply() -> None:
 @pytest.mark.parametrize("mode", ["every", "latest"])
 def test_changing_the_mode_of_a_topic_does_not_let_go_of_it_at_the_source(mode: str) -> None:
     wants: list[frozenset[str]] = []
-    client = Client(make_hub(on_wants=wants.append))
+    client = Client(make_hub(on_wants=lambda topics: wants.append(frozenset(topics))))
     other = {"every": "latest", "latest": "every"}[mode]
     for each in mode, other:
         client.ask("subscribe", topics=["tick:*"], since="none", mode=each)

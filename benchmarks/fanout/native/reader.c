@@ -226,7 +226,9 @@ static void take_nats(struct client *client, int opcode, const uint8_t *payload,
 static void close_client(struct client *client)
 {
     if (client->phase < READY)
-        die("a client was closed before it was ready; %u of %u were", ready, client_count);
+        die("a client was closed %.1f s after it connected, before its %s was answered; %u of %u were ready",
+            (double)(wall_ns() - client->begun_ns) / 1e9, client->phase < SUBSCRIBING ? "handshake" : "subscription",
+            ready, client_count);
     client->phase = CLOSED;
     *(client->flags & NEVER_READS ? &closed_never_read : &closed) += 1;
     close(client->socket);

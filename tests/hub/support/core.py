@@ -1,7 +1,7 @@
 """A small hub without sockets, and clients that keep what they were sent, for the tests of the core's parts."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import msgpack
@@ -76,7 +76,7 @@ def make_hub(
     ring_rows: int = 1000,
     ring_bytes: int = 1 << 24,
     channels: Sequence[str] = ("tick", "1m"),
-    on_wants: Callable[[frozenset[str]], None] = _ignore,
+    on_wants: Callable[[Set[str]], None] = _ignore,
 ) -> Hub:
     """A hub with a few universes whose source gives ticks and bars of one minute."""
     return Hub(

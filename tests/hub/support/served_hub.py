@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import pytest
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
@@ -34,7 +33,7 @@ BIG: Final = "x" * 4_000
 MANY: Final = 2_500
 """So many big rows that no transport and no network holds them all."""
 
-TEXT, CLOSE, PING = 0x1, 0x8, 0x9
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes of frames."""
 
 QUIET_SETTINGS: Final = ServerSettings(
@@ -92,7 +91,7 @@ def settings(*, pending_bytes: int = 1 << 26, requests_per_s: float = 1e6, **cha
     return replace(QUIET_SETTINGS, limits=limits, **changes)
 
 
-def one_page(_: ServerConnection, path: str) -> Response | None:
+def one_page(path: str) -> Response | None:
     """Pages for servers whose pages don't matter: a single one."""
     if path != "/page":
         return None
@@ -104,7 +103,7 @@ async def served_hub(
     settings: ServerSettings = QUIET_SETTINGS,
     *,
     hub: Hub | None = None,
-    pages: Callable[[ServerConnection, str], Response | None] = one_page,
+    pages: Callable[[str], Response | None] = one_page,
 ) -> AsyncIterator[ServedHub]:
     """Serve a hub. At the end it is drained without mercy, and whatever the loop was told must be in ``faults``."""
     hub = hub or make_hub(ring_rows=100_000, ring_bytes=1 << 28)
@@ -181,7 +180,11 @@ class RawClient:
 
     async def send(self, opcode: int, payload: bytes = b"") -> None:
         """Send a frame, with a mask of zeros."""
-        await self._loop.sock_sendall(self._raw, struct.pack("!BB4x", 0x80 | opcode, 0x80 | len(payload)) + payload)
+        await self.send_raw(struct.pack("!BB4x", 0x80 | opcode, 0x80 | len(payload)) + payload)
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes, whatever they are."""
+        await self._loop.sock_sendall(self._raw, data)
 
     async def subscribe(self, *topics: str, **fields: Any) -> None:
         """Send a subscribe, in JSON."""
