@@ -103,7 +103,9 @@ def within_file_limit(settings: Settings) -> Settings:
     """Have the system let the hub open a file for each client; where it refuses, let in no more than it allows."""
     clients = room_for(settings.max_clients)
     if clients < settings.max_clients:
-        _logger.warning(
+        was_asked_for = "max_clients" in settings.model_fields_set
+        _logger.log(
+            logging.WARNING if was_asked_for else logging.INFO,
             "max_clients is %d, but the system's limit of open files has room for %d clients, and no more are let in: "
             "raise the limit (ulimit -n, or LimitNOFILE of a systemd service) or lower max_clients",
             settings.max_clients,

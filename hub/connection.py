@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from websockets.exceptions import InvalidState
 from websockets.frames import CONT, DATA_OPCODES, PONG, TEXT, CloseCode, Frame
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
@@ -120,8 +119,8 @@ class HubConnection(asyncio.Protocol):
             self.send_data()
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
-        with suppress(InvalidState):  # it is closing
+        """Ask for a sign of life, unless it is closing: the library would still ping then, behind the stream's end."""
+        if self.protocol.state is State.OPEN:
             self.protocol.send_ping(b"")
             self.send_data()
 

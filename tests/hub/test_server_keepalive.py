@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.protocol import State
 
 import hub.deadlines
 import hub.server
@@ -14,6 +15,7 @@ from tests.e2e.support.plain_client import PATIENCE_S, plain_client
 from tests.hub.support.served_hub import (
     BOTH_LOOPS,
     CLOSE,
+    MANY,
     NEVER_S,
     PING,
     PONG,
@@ -90,6 +92,21 @@ async def test_a_client_that_was_closed_by_the_hub_and_stays_open_is_cut_off(mon
         frames = await flooding.frames()
         assert code_of(frames[-1].payload) == 4429
         await until(lambda: served.server.clients == 0)
+
+
+@BOTH_LOOPS
+async def test_a_client_that_is_closing_and_does_not_read_is_not_pinged() -> None:
+    """A ping behind the end of the stream can't be sent: it would keep all that are due with it from theirs."""
+    async with served_hub() as served, raw_client(served) as leaving:
+        await leaving.subscribe("tick:*", since="none")
+        await until(lambda: list(served.hub.router.audiences))
+        served.publish_big(*range(1, MANY + 1))
+        await until(lambda: served.server.pending_bytes)
+        (connection,) = served.server._clients
+        await leaving.send(CLOSE, (1000).to_bytes(2))
+        await until(lambda: connection.protocol.state is not State.OPEN)
+        connection.ping()
+        assert served.server.clients == 1, "it has not gone yet"
 
 
 async def test_heartbeats_that_are_due_together_are_sent_a_few_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
