@@ -85,7 +85,8 @@ class Intake:
             kept, late = self._sift(delivered, rows, taken, now_ms)
             if len(kept) < len(rows):
                 rows = rows.pick(kept)
-        batch = replace(batch, rows=rows)
+        if rows is not batch.rows:
+            batch = replace(batch, rows=rows)
         if not rows:
             if batch.number:
                 self._publisher.publish(batch)

@@ -22,7 +22,7 @@ class Delivery:
 
     Args:
         on_flush: told after each flush how many seconds went by since the first row in it was published.
-        interval_s: least time between two flushes, for rows that come often; what comes alone is not held back.
+        interval_s: how long a row may wait for others to travel with.
     """
 
     def __init__(
@@ -32,7 +32,6 @@ class Delivery:
         self._loop = loop
         self._on_flush = on_flush
         self._interval_s = interval_s
-        self._next_flush_s = 0.0
         self._flush_due = False
         self._published_s = 0.0
         self._lagging: deque[Outbox] = deque()
@@ -46,8 +45,8 @@ class Delivery:
             return
         self._flush_due = True
         self._published_s = perf_counter()
-        if self._interval_s and self._next_flush_s > self._loop.time():
-            self._loop.call_at(self._next_flush_s, self._flush)
+        if self._interval_s:
+            self._loop.call_later(self._interval_s, self._flush)
         else:
             self._loop.call_soon(self._flush)
 
@@ -67,7 +66,6 @@ class Delivery:
 
     def _flush(self) -> None:
         self._flush_due = False
-        self._next_flush_s = self._loop.time() + self._interval_s
         self._hub.deliver()
         for conflater in self._hub.conflating:
             self.pump_soon(conflater.outbox)

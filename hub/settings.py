@@ -218,7 +218,7 @@ class Settings(BaseModel):
     )
 
     flush_interval_ms: _Number = Field(
-        default=0.0, ge=0, le=1000, description="least time between two sends, for rows that come often"
+        default=0.0, ge=0, le=1000, description="how long a row may wait for others to travel with"
     )
     stall_s: _Number = Field(
         default=30.0, ge=0.1, le=3600, description="seconds without progress until a client is closed"

@@ -53,15 +53,19 @@ class Watch:
     def note(self, rows: Rows) -> None:
         """Take notice of one batch of ticks."""
         self._has_spoken = True
+        if len(rows) == 1:
+            self._note(rows.codes[0][rows.codes[0].rfind(".") + 1 :], 1, rows.times[0])
+            return
         suffixes = [code[-3:] for code in rows.codes]  # most often a dot and the market: nothing has to be looked up
         if any(suffix[0] != "." for suffix in set(suffixes)):
             suffixes = [code[code.rfind(".") :] for code in rows.codes]
-        now_ms = self._now_ms()
         for suffix in set(suffixes):
             is_own = list(map(suffix.__eq__, suffixes))
-            newest_ms = max(compress(rows.times, is_own))
-            if newest_ms > 0:
-                self._health.note(suffix[1:], len(set(compress(rows.codes, is_own))), newest_ms, now_ms)
+            self._note(suffix[1:], len(set(compress(rows.codes, is_own))), max(compress(rows.times, is_own)))
+
+    def _note(self, market: str, instruments: int, newest_ms: int) -> None:
+        if newest_ms > 0:
+            self._health.note(market, instruments, newest_ms, self._now_ms())
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""

@@ -22,6 +22,7 @@ MAX_CODES: Final = 100_000
 _SHORT_TEXT: Final = range(0xA0, 0xC0)
 """What a msgpack text of up to 31 bytes begins with: 0xa0 and its length."""
 _UINT64: Final = b"\xcf"
+_HEADERS: Final = {name: array_header(len(channel.source_names)) for name, channel in CHANNELS.items()}
 
 
 class Cutter:
@@ -29,6 +30,9 @@ class Cutter:
 
     def __init__(self) -> None:
         self._codes: dict[bytes, str] = {}  # by their packed form
+        self._beginnings: dict[
+            tuple[bytes, int], struct.Struct
+        ] = {}  # of rows, by header and what their codes begin with
 
     def learn(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Take the codes of rows that were unpacked and understood."""
@@ -38,14 +42,13 @@ class Cutter:
 
     def cut(self, channel: str, raws: Sequence[msgspec.Raw]) -> Rows | None:
         """The columns of some packed rows (``source_names`` of the channel); None where they have to be unpacked."""
-        if not raws or channel not in CHANNELS:
+        if not raws or channel not in _HEADERS:
             return None
         rows = list(map(bytes, raws))
-        header = array_header(len(CHANNELS[channel].source_names))
-        first = rows[0][len(header) : len(header) + 1]
-        if not first or first[0] not in _SHORT_TEXT:
+        header = _HEADERS[channel]
+        beginning = self._beginning(header, rows[0][len(header) : len(header) + 1])
+        if beginning is None:
             return None
-        beginning = struct.Struct(f">{len(header)}s{1 + first[0] - _SHORT_TEXT.start}scQ")
         size = beginning.size
         try:
             headers, codes, kinds, times = zip(
@@ -57,3 +60,12 @@ class Cutter:
         if len(headers) != len(rows) or set(headers) != {header} or set(kinds) != {_UINT64}:
             return None
         return Rows(channel, names, times, rows)
+
+    def _beginning(self, header: bytes, first: bytes) -> struct.Struct | None:
+        """How rows begin whose codes begin with a byte: header, code, what the time is, time."""
+        if not first or first[0] not in _SHORT_TEXT:
+            return None
+        key = header, first[0]
+        if key not in self._beginnings:
+            self._beginnings[key] = struct.Struct(f">{len(header)}s{1 + first[0] - _SHORT_TEXT.start}scQ")
+        return self._beginnings[key]

@@ -26,6 +26,9 @@ class Turns:
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         self._due.append(lambda: callback(*args))
 
+    def call_later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> "Turns.Timer":
+        return self.call_at(self.now_s + delay_s, callback, *args)
+
     def call_at(self, when_s: float, callback: Callable[..., object], *args: Any) -> "Turns.Timer":
         entry = (when_s, lambda: callback(*args))
         self._timers.append(entry)
@@ -169,30 +172,23 @@ def test_on_flush_is_told_the_time_since_the_first_row_was_published(
     assert flushed == [0.75, 0.125]
 
 
-def test_rows_that_come_often_are_flushed_at_most_once_in_an_interval(small_hub: Hub, turns: Turns) -> None:
+def test_rows_wait_for_others_as_long_as_they_may_and_travel_together(small_hub: Hub, turns: Turns) -> None:
     loop: Any = turns
     Delivery(small_hub, loop, lambda _: None, interval_s=0.5)
     client = Client(small_hub)
     client.ask("subscribe", topics=["tick:*"], since="none")
     client.messages()
-
-    def codes() -> list[list[str]]:
-        return [[row["code"] for row in message["rows"]] for message in client.messages()]
-
-    publish(small_hub, "1.SH")
-    turns.run()
-    assert codes() == [["1.SH"]], "what comes alone is not held back"
-    for number in (2, 3):
-        turns.now_s += 0.2
-        publish(small_hub, f"{number}.SH")
-        assert turns.run() == 0
-    turns.now_s += 0.1
-    assert turns.run() == 1
-    assert codes() == [["2.SH", "3.SH"]]
-    turns.now_s += 0.5
-    publish(small_hub, "4.SH")
-    turns.run()
-    assert codes() == [["4.SH"]]
+    for codes in (("1.SH", "2.SH"), ("3.SH",)):
+        for code in codes:
+            publish(small_hub, code)
+            assert turns.run() == 0
+            turns.now_s += 0.2
+        turns.now_s += 0.5 - 0.2 * len(codes)
+        assert turns.run() == 1
+        (message,) = client.messages()
+        assert tuple(row["code"] for row in message["rows"]) == codes
+        turns.now_s += 10
+    assert turns.timers == []
 
 
 def test_after_a_flush_that_failed_the_next_one_comes_all_the_same(
