@@ -22,6 +22,7 @@ MAX_CODES: Final = 100_000
 _SHORT_TEXT: Final = range(0xA0, 0xC0)
 """What a msgpack text of up to 31 bytes begins with: 0xa0 and its length."""
 _UINT64: Final = b"\xcf"
+_LEAST_UINT64: Final = 1 << 32
 _HEADERS: Final = {name: array_header(len(channel.source_names)) for name, channel in CHANNELS.items()}
 
 
@@ -58,6 +59,8 @@ class Cutter:
         except (struct.error, KeyError):  # one is too short, or has another code
             return None
         if len(headers) != len(rows) or set(headers) != {header} or set(kinds) != {_UINT64}:
+            return None
+        if min(times) < _LEAST_UINT64:  # packed longer than need be: not as `hub.rows.PackedRow` has it
             return None
         return Rows(channel, names, times, rows)
 

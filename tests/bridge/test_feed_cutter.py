@@ -72,6 +72,16 @@ def test_rows_that_are_too_short_and_too_few_together_are_not_cut() -> None:
     assert cut(*[(A,)] * 22, tick(A, T)) is None
 
 
+def test_a_time_that_is_packed_longer_than_need_be_is_not_cut() -> None:
+    """Numbers in a row are put in behind a time as this side packs it."""
+    packed = msgspec.msgpack.encode([tick(A, T)])
+    short = packed.replace(b"\xcf" + T.to_bytes(8), b"\xcf" + (5).to_bytes(8))
+    known = Cutter()
+    known.learn([tick(A)])
+    assert known.cut("tick", msgspec.msgpack.decode(packed, type=list[msgspec.Raw])) is not None
+    assert known.cut("tick", msgspec.msgpack.decode(short, type=list[msgspec.Raw])) is None
+
+
 @pytest.mark.parametrize("channel", ["tick2", ""])
 def test_rows_of_an_unknown_channel_and_no_rows_are_not_cut(channel: str) -> None:
     known = Cutter()
