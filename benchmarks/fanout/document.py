@@ -36,6 +36,30 @@ def write(path: Path, document: Document) -> None:
     part.replace(path)
 
 
+def joined(documents: Sequence[Document]) -> Document:
+    """Several results as one: workloads that were run one after the other, with contestants and rounds of their own.
+
+    Raises SystemExit unless they are of one revision on one machine, and each has workloads of its own.
+    """
+    made, *others = documents
+    for other in others:
+        if made["revision"] != other["revision"] or _without_load(made) != _without_load(other):
+            raise SystemExit("results of different revisions or machines don't belong on one page")
+        if twice := sorted(made["workloads"].keys() & other["workloads"].keys()):
+            raise SystemExit(f"more than one result has {', '.join(twice)}")
+        made = made | {part: made[part] | other[part] for part in ("contestants", "skipped", "workloads")}
+    rounds = sorted(document["rounds"] for document in documents)
+    load = max(document["machine"]["load_before"] for document in documents)
+    return made | {
+        "machine": made["machine"] | {"load_before": load},
+        "rounds": rounds[0] if rounds[0] == rounds[-1] else f"{rounds[0]} to {rounds[-1]}",
+    }
+
+
+def _without_load(document: Document) -> dict[str, Any]:
+    return {name: value for name, value in document["machine"].items() if name != "load_before"}
+
+
 def condensed(document: Document) -> Document:
     """The same with the figures of every trial instead of its raw counts: small enough to be kept with the project."""
     return document | {

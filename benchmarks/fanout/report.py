@@ -1,6 +1,6 @@
 """Makes ``benchmarks.md`` and its plots out of the result of a run, and keeps the run's figures beside them.
 
-python -m benchmarks.fanout.report RESULT.json docs
+python -m benchmarks.fanout.report RESULT.json [ANOTHER.json ...] docs
 
 RESULT may also be the ``benchmarks.json`` that an earlier call has kept: the page is the same.
 """
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.fanout import plots, tables
-from benchmarks.fanout.document import Document, condensed, read, results
+from benchmarks.fanout.document import Document, condensed, joined, read, results
 from benchmarks.fanout.targets import CURVES, LABELS, Verdict, verdicts
 
 PAGE: Final = "benchmarks"
@@ -209,9 +209,10 @@ def write_pages(document: Document, folder: Path) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the pages of a result."""
-    if len(arguments) != 2:
-        raise SystemExit("usage: python -m benchmarks.fanout.report RESULT.json FOLDER")
-    write_pages(read(Path(arguments[0])), Path(arguments[1]))
+    if len(arguments) < 2:
+        raise SystemExit("usage: python -m benchmarks.fanout.report RESULT.json [ANOTHER.json ...] FOLDER")
+    *results, folder = map(Path, arguments)
+    write_pages(joined([read(result) for result in results]), folder)
 
 
 if __name__ == "__main__":

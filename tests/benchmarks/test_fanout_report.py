@@ -1,11 +1,12 @@
 """Tables, plots and the page, and that the page of this project is what its figures make."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.fanout.document import read
+from benchmarks.fanout.document import joined, read
 from benchmarks.fanout.report import write_pages
 from benchmarks.fanout.tables import terminal
 from tests.benchmarks.support.results import document, trial
@@ -70,3 +71,29 @@ def _files(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("benchmarks*/*")} | {
         path.relative_to(folder): path.read_bytes() for path in folder.glob("benchmarks.*")
     }
+
+
+def test_results_of_one_machine_and_revision_are_joined_on_one_page() -> None:
+    bursts = document(trial("hub", 0.002), trial("nats", 0.001)) | {"rounds": 3}
+    steady = document(trial("hub", 0.004), workload="steady")
+    steady |= {"rounds": 1, "machine": steady["machine"] | {"load_before": 9.0}}
+    both = joined([bursts, steady])
+    assert list(both["workloads"]) == ["burst", "steady"]
+    assert (both["rounds"], both["machine"]["load_before"]) == ("1 to 3", 9.0)
+    assert joined([bursts]) == bursts
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"workloads": {"burst": {}}}, "more than one result has burst"),
+        ({"revision": "def"}, "different revisions"),
+        ({"machine": {"cpu": "D"}}, "different revisions or machines"),
+    ],
+    ids=["a workload twice", "another revision", "another machine"],
+)
+def test_results_that_do_not_belong_together_are_not_joined(other: dict[str, Any], why: str) -> None:
+    made = document(trial("hub", 0.002), workload="steady")
+    other = made | {"workloads": {}} | other | ({"machine": made["machine"] | other.get("machine", {})})
+    with pytest.raises(SystemExit, match=why):
+        joined([document(trial("hub", 0.002)), other])
