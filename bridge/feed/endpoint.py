@@ -133,18 +133,22 @@ class FeedLink:
         self._source = source
         self._is_ended = False
         self._ack_again = False
+        self._told_wanted: frozenset[str] = frozenset()
+        self._resting: asyncio.TimerHandle | None = None  # after an acknowledgement, before the next
         self._woken = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
     def begin(self, welcome: Welcome) -> None:
         """Send from now on what changes after the welcome."""
-        self._sending = asyncio.create_task(self._send(welcome.batch, frozenset(welcome.want)))
+        self._told_wanted = frozenset(welcome.want)
+        self._sending = asyncio.create_task(self._send(welcome.batch))
 
     def wake(self, *, ack_again: bool = False) -> None:
-        """Look for something to send, in the next turn of the loop."""
+        """Look for something to send, in the next turn of the loop; for a further acknowledgement only after a rest."""
         self._ack_again |= ack_again
-        self._woken.set()
+        if self._resting is None or self._source.wanted is not self._told_wanted:
+            self._woken.set()
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection, without waiting."""
@@ -156,22 +160,29 @@ class FeedLink:
         """Send nothing any more; the connection has ended."""
         if self._sending is not None:
             self._sending.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
 
-    async def _send(self, acked: int, wanted: frozenset[str]) -> None:
+    async def _send(self, acked: int) -> None:
+        loop = asyncio.get_running_loop()
         with suppress(ConnectionClosed):
             while True:
                 await self._woken.wait()
                 self._woken.clear()
                 if self._is_ended:
                     return
-                before, wanted = wanted, self._source.wanted
-                if wanted is not before and wanted != before:
-                    await self._say(Want(sorted(wanted)))
+                before, self._told_wanted = self._told_wanted, self._source.wanted
+                if self._told_wanted != before:
+                    await self._say(Want(sorted(self._told_wanted)))
                 stored = self._source.stored_batch
-                if stored > acked or self._ack_again:
+                if self._resting is None and (stored > acked or self._ack_again):
                     acked, self._ack_again = stored, False
+                    self._resting = loop.call_later(ACK_EVERY_S, self._rested)
                     await self._say(Ack(stored))
-                    await asyncio.sleep(ACK_EVERY_S)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._woken.set()
 
     async def _say(self, message: msgspec.Struct) -> None:
         await self._connection.send(encode(message))
