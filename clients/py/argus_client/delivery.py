@@ -4,7 +4,7 @@ Live rows are for everyone whom they concern; the answer to a request is for tho
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from argus_client.callbacks import Callbacks, tell
@@ -20,10 +20,10 @@ _log = logging.getLogger("argus_client")
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """Whose the beginning of a subscription is: who asked for it, and all who lack its rows."""
+    """Whose the beginning of a subscription is: who asked for it, None once it has left, and all who lack its rows."""
 
-    inbox: Inbox
-    readers: frozenset[Inbox]
+    inbox: Inbox | None
+    readers: Set[Inbox]
 
 
 class Delivery:
@@ -34,24 +34,33 @@ class Delivery:
         self._places = places
         self._callbacks = callbacks
         self._history_of: dict[int | str | None, _History] = {}
+        self._resumed: set[Inbox] = set()
         self._told = Notices()
 
-    def begin(self, request_id: int | str | None, inbox: Inbox, readers: Iterable[Inbox]) -> None:
-        """Note that the history that answers a request is for an inbox, and for others as far as they lack it."""
-        self._history_of[request_id] = _History(inbox, frozenset(readers))
+    def begin(self, request_id: int | str | None, inbox: Inbox) -> None:
+        """Note that the history that answers a request is for an inbox that begins."""
+        self._history_of[request_id] = _History(inbox, {inbox})
+
+    def resume(self, request_id: int | str | None, inbox: Inbox) -> None:
+        """Note that the history that answers a request is for an inbox that goes on, and for all others that do.
+
+        The hub sends each row once: what several of them lack comes for the first that asks.
+        """
+        self._history_of[request_id] = _History(inbox, self._resumed)
 
     def leave(self, inbox: Inbox) -> None:
         """Hand nothing more to an inbox."""
         self._router.leave(inbox)
-        self._history_of = {
-            request_id: _History(history.inbox, history.readers - {inbox})
-            for request_id, history in self._history_of.items()
-            if history.inbox is not inbox
-        }
+        self._resumed.discard(inbox)
+        for request_id in [one for one, history in self._history_of.items() if history.inbox is inbox]:
+            others = self._history_of.pop(request_id).readers - {inbox}
+            if others:  # what is sent for it may be all that they get of topics that they share
+                self._history_of[request_id] = _History(None, others)
 
-    def cut(self) -> None:
-        """Note that the connection is gone, and with it all history that was on its way."""
+    def connect(self, resumed: Iterable[Inbox]) -> None:
+        """Begin with a new connection, on which these inboxes go on. History that was on its way is gone."""
         self._history_of.clear()
+        self._resumed = set(resumed)
 
     def data(self, data: Data) -> None:
         """Hand over rows of the stream. Raises CallbackError where a callback for a gap among them raises."""
@@ -60,15 +69,15 @@ class Delivery:
             self._hand(data.rows, None)
         elif history is not None:
             self._hand(data.rows, history)
-            self._places[history.inbox].came(data.origin, len(data.rows))
+            if history.inbox is not None:
+                self._places[history.inbox].came(data.origin, len(data.rows))
 
     def gap(self, gap: Gap) -> None:
         """Hand over a gap of the stream. Raises CallbackError where the callback raises."""
         history = None if gap.request_id is None else self._history_of.get(gap.request_id)
         concerned = self._router.for_gap(gap.topic)
         if gap.request_id is not None:
-            readers = frozenset[Inbox]() if history is None else history.readers
-            concerned = tuple(inbox for inbox in concerned if inbox in readers)
+            concerned = tuple(inbox for inbox in concerned if history is not None and inbox in history.readers)
         news = [self._put(inbox, gap, own=history is not None and inbox is history.inbox) for inbox in concerned]
         first = next(filter(None, news), gap if not news else None)
         # Where a subscription begins with a notice that another one brought, only its own reader has not heard of it.
@@ -88,7 +97,8 @@ class Delivery:
             key = row.channel, row.code
             route = self._router.for_row(*key)
             if history is not None:  # who asked gets what was sent for it, whatever this side knows of its topics
-                route = tuple(inbox for inbox in history.readers if inbox is history.inbox or inbox in route)
+                others = (inbox for inbox in route if inbox in history.readers and inbox is not history.inbox)
+                route = (*others,) if history.inbox is None else (history.inbox, *others)
             for inbox in route:
                 new = self._places[inbox].take(key, row.seq)
                 if new is False:

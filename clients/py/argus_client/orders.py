@@ -149,6 +149,7 @@ class Orders:
         Raises CallbackError where the callback for a gap raises.
         """
         self._unsent.clear()
+        self._delivery.connect(inbox for inbox, wish in self._wishes.items() if wish.reply is None)
         for inbox, wish in list(self._wishes.items()):
             if wish.reply is None:
                 self._delivery.lost(inbox, self._places[inbox].connect(epoch))
@@ -217,7 +218,7 @@ class Orders:
             self._give_up(wish)
             return
         wish.reply = None
-        self._delivery.begin(request_id, inbox, [inbox])
+        self._delivery.begin(request_id, inbox)
         self._router.join(inbox, topics)
         self._places.begin(inbox, result)
         reply.set_result(result)
@@ -228,7 +229,7 @@ class Orders:
             self._farewells.leave_soon(self._ledger.unneeded(wish.order))
             return
         self._ledger.confirm(wish.inbox)
-        self._delivery.begin(request_id, wish.inbox, self._ledger.inboxes)
+        self._delivery.resume(request_id, wish.inbox)
         self._places[wish.inbox].begin(result)
 
     def _refuse(self, wish: _Wish, error: HubError, gate: Gate) -> None:

@@ -152,7 +152,6 @@ class Session:
         """Note that the connection is gone: open calls fail at once, orders wait for `resume`."""
         self._gate.shut(lost)
         self._calls.fail(lost)
-        self._delivery.cut()
         self._orders.lose()
 
     def resume(self, welcome: Welcome, send: Send) -> None:

@@ -76,6 +76,86 @@ async def test_a_client_cut_in_the_middle_of_its_history_resumes_without_a_hole(
     assert gaps == []
 
 
+@pytest.mark.parametrize("since", ["open", {"time": 5}])
+async def test_a_history_that_was_cut_goes_on_from_the_heartbeat_that_told_how_far_it_was(since: Since) -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, replayed=6)
+        await peer.rows([tick("A.SH", 1), tick("B.SH", 1)], origin="replay", id=request["id"])
+        await beat(peer, 40)
+        await peer.rows([tick("A.SH", 2)], origin="replay", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(40, A=2, B=1)
+        await peer.subscribed(request, at=120, replayed=4)
+        await peer.rows([tick("C.SH", 1), tick("B.SH", 2)], origin="replay", id=request["id"])
+        await beat(peer, 60)
+        peer.break_off_after_all()
+
+    async def third(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(60, A=2, B=2, C=1)
+        await peer.subscribed(request, at=120, replayed=2)
+        await peer.rows([tick("A.SH", 3), tick("C.SH", 2)], origin="replay", id=request["id"])
+        await peer.rows([tick("A.SH", 4)])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second, third)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        rows = await hub.subscribe("tick:*", since=since)
+        got = [((row := await anext(rows)).code[0], row.seq) for _ in range(8)]
+    assert got == [("A", 1), ("B", 1), ("A", 2), ("C", 1), ("B", 2), ("A", 3), ("C", 2), ("A", 4)]
+    assert gaps == []
+
+
+async def test_a_cut_history_of_all_that_there_is_goes_on_without_any_heartbeat() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == {"time": 0}
+        await peer.subscribed(request, at=100, replayed=4)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2)], origin="replay", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(0, A=2)
+        await peer.subscribed(request, at=100, replayed=2)
+        await peer.rows([tick("B.SH", 1), tick("A.SH", 3)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*", since={"time": 0})
+        got = [((row := await anext(rows)).code[0], row.seq) for _ in range(4)]
+        assert hub.position()["at"] == 100
+    assert got == [("A", 1), ("A", 2), ("B", 1), ("A", 3)]
+
+
+async def test_a_heartbeat_that_tells_of_several_histories_does_not_tell_where_one_of_them_is() -> None:
+    async def first(peer: Peer) -> None:
+        ticks, bars = await peer.expect("subscribe"), await peer.expect("subscribe")
+        await peer.subscribed(ticks, at=100, replayed=2)
+        await peer.subscribed(bars, at=100, replayed=2)
+        await peer.rows([tick("A.SH", 7)], origin="replay", id=ticks["id"])
+        await beat(peer, 3)  # where the second will begin, far before the first
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        assert [(await peer.expect("subscribe"))["since"] for _ in range(2)] == ["open", {"time": 1}]
+        told.set()
+        await peer.gone()
+
+    told = asyncio.Event()
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        orders = hub.subscribe("tick:*", since="open"), hub.subscribe("1m:*", since={"time": 1})
+        await asyncio.gather(*(one._begin() for one in orders))
+        await told.wait()
+
+
 async def test_a_snapshot_that_had_not_come_whole_is_asked_for_again_and_rows_that_had_are_resumed() -> None:
     async def first(peer: Peer) -> None:
         request = await peer.expect("subscribe")
@@ -133,6 +213,35 @@ async def test_history_that_is_sent_for_one_subscription_reaches_all_that_lack_i
         exact = await hub.subscribe("tick:A.SH", since="none")
         for rows in (pattern, exact):
             assert [(await anext(rows)).seq for _ in range(2)] == [1, 2]
+
+
+async def test_history_that_is_sent_for_a_subscription_that_has_left_still_reaches_those_that_lack_it() -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick("A.SH", 1)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        exact, pattern = await peer.expect("subscribe"), await peer.expect("subscribe")
+        await peer.subscribed(exact, replayed=2)
+        await peer.subscribed(pattern)
+        await peer.rows([tick("A.SH", 2)], origin="replay", id=exact["id"])
+        await peer.say("unsubscribed", id=(await peer.expect("unsubscribe"))["id"])
+        await peer.rows([tick("A.SH", 3)], origin="replay", id=exact["id"])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        exact = await hub.subscribe("tick:A.SH", since="none")
+        pattern = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(exact)).seq for _ in range(2)] == [1, 2]
+        await exact.unsubscribe()
+        assert [(await anext(pattern)).seq for _ in range(3)] == [1, 2, 3]
+    assert gaps == []
 
 
 async def test_subscriptions_of_every_row_are_asked_for_before_those_of_the_latest() -> None:
