@@ -40,10 +40,6 @@ class Notices:
             del self._told[next(iter(self._told))]
         return True
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._told.clear()
-
 
 class Recent:
     """The notices that a resume after the newest place might show again, oldest first.

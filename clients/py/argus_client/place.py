@@ -66,7 +66,6 @@ class Place:
             self.at = None
             self._is_partial = False
             self._seqs.clear()
-            self._notices.clear()
             self._recent = Recent()
         self.epoch = epoch
         return lost
@@ -118,7 +117,7 @@ class Place:
         ``alone``: nothing else of the past is on its way to this client. Else ``at`` may lie before this history
         begins, because it tells of all together; to go on from there would bring rows that were never asked for.
         """
-        if self._cut is None:
+        if self._cut is None or self._owed_gaps > 0:
             return
         if at >= self._cut:
             if self._owed_rows <= 0:

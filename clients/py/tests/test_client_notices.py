@@ -129,8 +129,6 @@ def test_live_notices_without_times_are_told_each_time_and_those_of_a_history_on
     assert notices.is_news(nameless)
     assert notices.is_news(nameless)
     assert not notices.is_news(in_history)
-    notices.clear()
-    assert notices.is_news(in_history)
 
 
 @pytest.mark.parametrize(
