@@ -3,6 +3,8 @@
 It can be awaited (``hub = await connect(url)``) or used as a context manager (``async with connect(url) as hub``).
 """
 
+import asyncio
+import logging
 import ssl as tls
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import Final
 from argus_client.backoff import Backoff
 from argus_client.callbacks import Callbacks, Reconnected
 from argus_client.codec import Encoding
-from argus_client.errors import ConnectionLost
+from argus_client.errors import ConnectError, ConnectionLost
 from argus_client.hub import Hub
 from argus_client.link import Link, Target
 from argus_client.messages import Draining, Gap, Heartbeat, Slow
@@ -21,12 +23,15 @@ QUEUE_ROWS: Final = 10_000
 """Bound of each subscription's queue: two whole-market batches of ticks, about 12 MB."""
 OPEN_TIMEOUT_S: Final = 10.0
 
+_log = logging.getLogger("argus_client")
+
 
 class Connecting:
     """A connection that is about to be opened; see `connect`."""
 
-    def __init__(self, target: Target, open_hub: Callable[[Link], Hub]) -> None:
+    def __init__(self, target: Target, retries: Backoff | None, open_hub: Callable[[Link], Hub]) -> None:
         self._target = target
+        self._retries = retries
         self._open_hub = open_hub
         self._hub: Hub | None = None
 
@@ -44,7 +49,16 @@ class Connecting:
             await self._hub.__aexit__(kind, error, traceback)
 
     async def _open(self) -> Hub:
-        return self._open_hub(await Link.open(self._target))
+        fruitless = 0
+        while True:
+            try:
+                return self._open_hub(await Link.open(self._target))
+            except ConnectError as error:
+                if self._retries is None or not error.retryable:
+                    raise
+                _log.info("attempt %d: %s", fruitless + 1, error)
+                await asyncio.sleep(self._retries.pause_s(fruitless))
+                fruitless += 1
 
 
 def connect(
@@ -57,6 +71,7 @@ def connect(
     ssl: tls.SSLContext | None = None,
     proxy: str | None = None,
     reconnect: bool | Backoff = True,
+    retry_first: bool = False,
     resume: Position | None = None,
     on_gap: Callable[[Gap], object] | None = None,
     on_slow: Callable[[Slow], object] | None = None,
@@ -75,8 +90,10 @@ def connect(
 
     A connection that breaks later is renewed after pauses of 0.5 to 20 s (a `Backoff` sets others), every
     subscription goes on where it was, and each row is handed over once; ``on_gap`` hears of what the hub could not
-    give any more. ``reconnect=False`` ends everything with ConnectionLost instead. ``resume`` is what `Hub.position`
-    returned before this program was restarted: every subscription goes on after it.
+    give any more. ``reconnect=False`` ends everything with ConnectionLost instead. The first connection is not tried
+    again, so that a wrong address is seen at once; with ``retry_first`` it is, after the same pauses and for as long as
+    the error is ``retryable``. ``resume`` is what `Hub.position` returned before this program was restarted: every
+    subscription goes on after it.
 
     The callbacks are plain functions that are called as soon as the message arrives, before rows that wait in queues;
     they must not block.
@@ -90,5 +107,6 @@ def connect(
     target = Target(url, token, encoding, open_timeout_s, ssl, proxy)
     callbacks = Callbacks(on_gap, on_slow, on_heartbeat, on_draining, on_disconnect, on_reconnect)
     backoff = (Backoff() if reconnect else None) if isinstance(reconnect, bool) else reconnect
+    retries = (backoff or Backoff()) if retry_first else None
     start = None if resume is None else check_position(resume)
-    return Connecting(target, lambda link: Hub(link, target, callbacks, queue_rows, backoff, start))
+    return Connecting(target, retries, lambda link: Hub(link, target, callbacks, queue_rows, backoff, start))

@@ -255,13 +255,15 @@ class Hub:
     async def _read(self) -> None:
         try:
             while True:
-                lost = await self._listen()
-                self._session.suspend(lost)
-                self._link.abort()
-                tell(self._callbacks.on_disconnect, lost)
-                if self._backoff is None or not lost.retryable:
-                    raise lost
-                await self._regain(self._backoff)
+                try:
+                    await self._converse()
+                except ConnectionLost as lost:
+                    self._session.suspend(lost)
+                    self._link.abort()
+                    tell(self._callbacks.on_disconnect, lost)
+                    if self._backoff is None or not lost.retryable:
+                        raise
+                    await self._regain(self._backoff)
         except ArgusError as error:
             self._end(error)
         except Exception as error:  # a fault of this client must not look like a market that has gone quiet
@@ -269,19 +271,29 @@ class Hub:
             fault.__cause__ = error
             self._end(fault)
 
-    async def _listen(self) -> ConnectionLost:
-        """Feed the session until the connection is lost, and return how that came."""
+    async def _converse(self) -> None:
+        """Listen, and send orders, until the connection is lost or something else ends it, which is raised."""
+        loop = asyncio.get_running_loop()
+        both = [loop.create_task(self._listen()), loop.create_task(self._session.send_orders())]
         try:
-            while True:
-                message = await self._link.receive()
-                if isinstance(message, Data | Heartbeat):
-                    self._fruitless = 0
-                elif isinstance(message, Draining):
-                    self._not_before_s = asyncio.get_running_loop().time() + message.close_in_ms / 1000
-                self._session.receive(message)
-                await self._session.brake.wait_off()
-        except ConnectionLost as lost:
-            return lost
+            await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+        errors = [error for task in both if not task.cancelled() and (error := task.exception()) is not None]
+        raise next((error for error in errors if not isinstance(error, ConnectionLost)), errors[0])
+
+    async def _listen(self) -> None:
+        """Feed the session until the connection is lost, and raise how that came."""
+        while True:
+            message = await self._link.receive()
+            if isinstance(message, Data | Heartbeat):
+                self._fruitless = 0
+            elif isinstance(message, Draining):
+                self._not_before_s = asyncio.get_running_loop().time() + message.close_in_ms / 1000
+            self._session.receive(message)
+            await self._session.brake.wait_off()
 
     async def _regain(self, backoff: Backoff) -> None:
         """Connect again, and take up every subscription. Raises ArgusError where that is of no use."""
@@ -294,15 +306,12 @@ class Hub:
             self._fruitless += 1
             try:
                 self._link = await Link.open(self._target)
-                await self._session.resume(self._link.welcome, self._link.send)
-            except (ConnectError, ConnectionLost) as error:
+            except ConnectError as error:
                 if not error.retryable:
                     raise
                 _log.info("attempt %d: %s", attempts, error)
-                if isinstance(error, ConnectionLost):
-                    self._session.suspend(error)
-                    self._link.abort()
                 continue
+            self._session.resume(self._link.welcome, self._link.send)
             same = self._session.welcome.epoch == epoch
             tell(self._callbacks.on_reconnect, Reconnected(attempts, loop.time() - lost_s, same))
             return

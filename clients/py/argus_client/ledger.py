@@ -59,11 +59,6 @@ class Ledger:
     def __contains__(self, inbox: Inbox) -> bool:
         return inbox in self._orders
 
-    @property
-    def inboxes(self) -> list[Inbox]:
-        """The inboxes of all orders."""
-        return list(self._orders)
-
     def enter(self, inbox: Inbox, order: Order) -> None:
         """Note an order that is about to be sent.
 

@@ -19,8 +19,8 @@ from websockets.typing import Subprotocol
 
 from argus_client.codec import CODECS, Codec, Encoding
 from argus_client.errors import ConnectError, ConnectionLost, HubError, ProtocolError
+from argus_client.gate import Request
 from argus_client.messages import Message, Reply, Welcome
-from argus_client.session import Request
 from argus_client.version import VERSION
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024

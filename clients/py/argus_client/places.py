@@ -43,10 +43,11 @@ class Places:
             self._retired[place.order.topics.texts] = self._mark(inbox, place)
             self.forget(inbox)
 
-    def beat(self, at: int) -> None:
-        """Note a heartbeat."""
+    def beat(self, at: int, *, collecting: bool) -> None:
+        """Note a heartbeat. ``collecting``: a snapshot is on its way beside all subscriptions."""
+        beginning = sum(place.is_beginning for place in self._places.values())
         for place in self._places.values():
-            place.beat(at)
+            place.beat(at, alone=beginning == 1 and not collecting)
 
     def enter_epoch(self, epoch: str) -> None:
         """Note the history that the hub now has.
@@ -59,7 +60,7 @@ class Places:
         self._before = self.position()
         self._epoch = epoch
         self._old_items = {inbox: inbox.put_so_far for inbox in self._places}
-        self._retired = dict.fromkeys(self._retired, (None, {}))
+        self._retired = dict.fromkeys(self._retired, Mark(None, {}))
 
     def position(self) -> Position:
         """Return how far everything is handled."""

@@ -120,9 +120,10 @@ class Peer:
         reply = {"at": 100, "matched": 1, "recovered": True, "unrecovered": [], "replayed": 0}
         await self.say("subscribed", id=request["id"], **(reply | fields))
 
-    async def refuse(self, request: Mapping[str, Any], code: str, message: str) -> None:
+    async def refuse(self, request: Mapping[str, Any], code: str, message: str, **fields: Any) -> None:
         """Answer a request with an error."""
-        await self.say("error", id=request["id"], code=code, message=message, retryable=False, retry_in_ms=None)
+        error = {"id": request["id"], "code": code, "message": message, "retryable": False, "retry_in_ms": None}
+        await self.say("error", **(error | fields))
 
     async def gap(self, topic: str, **fields: Any) -> None:
         """Announce a gap."""

@@ -64,5 +64,6 @@ def test_a_universe_is_not_mixed_with_another_subscription_of_its_channel(earlie
 def test_a_universe_goes_with_topics_of_its_own_subscription_and_of_other_channels() -> None:
     ledger = Ledger()
     ledger.enter(inbox(), order("tick:@沪深A股", "tick:000001.SH"))
-    ledger.enter(inbox(), order("1m:*"))
-    assert len(ledger.inboxes) == 2
+    bars = inbox()
+    ledger.enter(bars, order("1m:*"))
+    assert bars in ledger

@@ -9,7 +9,9 @@ from fake_hub import FakeHub, Peer, tick, until
 from reconnecting import AT_ONCE, EPOCH, beat, in_turn, position
 
 from argus_client import (
+    Hub,
     Position,
+    Subscription,
     connect,
 )
 
@@ -93,6 +95,51 @@ async def test_a_bot_restarted_in_the_middle_of_its_history_gets_the_rest_of_it(
         async with connect(fake.url) as hub, hub.subscribe("tick:*", since="open", resume=kept) as rows:
             got = [await anext(rows) for _ in range(3)]
     assert [(row.code[0], row.seq) for row in got] == [("A", 2), ("B", 1), ("B", 2)]
+
+
+async def test_a_bot_restarted_in_the_middle_of_its_history_goes_on_from_where_that_was_known_to_be() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"), at=90)
+        ticks = await peer.expect("subscribe")
+        await peer.subscribed(ticks, at=100, replayed=4)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2)], origin="replay", id=ticks["id"])
+        await beat(peer, 40)
+        await peer.rows([tick("A.SH", 3)], origin="replay", id=ticks["id"])
+        await peer.idle()
+
+    async def second(peer: Peer) -> None:
+        bars = await peer.expect("subscribe")
+        assert bars["since"] == position(90)
+        await peer.subscribed(bars, at=90)
+        ticks = await peer.expect("subscribe")
+        assert ticks["since"] == position(40, A=2)
+        await peer.subscribed(ticks, at=100, replayed=2)
+        await peer.rows([tick("A.SH", 3), tick("B.SH", 1)], origin="replay", id=ticks["id"])
+        await peer.idle()
+
+    async def begin(hub: Hub) -> Subscription[Any]:
+        nonlocal bars
+        bars = await hub.subscribe("1m:*", since="none")
+        return await hub.subscribe("tick:*", since="open")
+
+    bars: Subscription[Any]
+    async with FakeHub(in_turn(first, second)) as fake:
+        async with connect(fake.url) as hub:
+            rows = await begin(hub)
+            for _ in range(3):
+                await anext(rows)
+            kept = hub.position()
+        assert kept == {
+            "epoch": EPOCH,
+            "at": 90,
+            "seq": {"tick:A.SH": 2},
+            "unfinished": [],
+            "partial": {"tick:*": 40},
+        }
+        async with connect(fake.url, resume=json.loads(json.dumps(kept))) as hub:
+            rows = await begin(hub)
+            assert [((row := await anext(rows)).code[0], row.seq) for _ in range(2)] == [("A", 3), ("B", 1)]
+            assert hub.position()["at"] == 90
 
 
 @pytest.mark.parametrize("broken", [{}, {"epoch": ""}, {"epoch": "e", "seq": {"a": "1"}}, {"epoch": "e", "at": -1}, 7])

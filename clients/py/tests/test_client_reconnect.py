@@ -13,9 +13,11 @@ from argus_client import (
     ConnectionLost,
     Gap,
     HubError,
+    Position,
     Reconnected,
     connect,
 )
+from argus_client.ledger import Since
 
 
 async def test_a_cut_client_goes_on_after_its_newest_rows_and_the_last_heartbeat() -> None:
@@ -72,6 +74,86 @@ async def test_a_client_cut_in_the_middle_of_its_history_resumes_without_a_hole(
         got = [await anext(rows) for _ in range(6)]
     assert [(row.code[0], row.seq) for row in got] == [("A", 1), ("B", 1), ("A", 2), ("B", 2), ("C", 1), ("A", 3)]
     assert gaps == []
+
+
+@pytest.mark.parametrize("since", ["open", {"time": 5}])
+async def test_a_history_that_was_cut_goes_on_from_the_heartbeat_that_told_how_far_it_was(since: Since) -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.subscribed(request, at=100, replayed=6)
+        await peer.rows([tick("A.SH", 1), tick("B.SH", 1)], origin="replay", id=request["id"])
+        await beat(peer, 40)
+        await peer.rows([tick("A.SH", 2)], origin="replay", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(40, A=2, B=1)
+        await peer.subscribed(request, at=120, replayed=4)
+        await peer.rows([tick("C.SH", 1), tick("B.SH", 2)], origin="replay", id=request["id"])
+        await beat(peer, 60)
+        peer.break_off_after_all()
+
+    async def third(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(60, A=2, B=2, C=1)
+        await peer.subscribed(request, at=120, replayed=2)
+        await peer.rows([tick("A.SH", 3), tick("C.SH", 2)], origin="replay", id=request["id"])
+        await peer.rows([tick("A.SH", 4)])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second, third)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        rows = await hub.subscribe("tick:*", since=since)
+        got = [((row := await anext(rows)).code[0], row.seq) for _ in range(8)]
+    assert got == [("A", 1), ("B", 1), ("A", 2), ("C", 1), ("B", 2), ("A", 3), ("C", 2), ("A", 4)]
+    assert gaps == []
+
+
+async def test_a_cut_history_of_all_that_there_is_goes_on_without_any_heartbeat() -> None:
+    async def first(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == {"time": 0}
+        await peer.subscribed(request, at=100, replayed=4)
+        await peer.rows([tick("A.SH", 1), tick("A.SH", 2)], origin="replay", id=request["id"])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(0, A=2)
+        await peer.subscribed(request, at=100, replayed=2)
+        await peer.rows([tick("B.SH", 1), tick("A.SH", 3)], origin="replay", id=request["id"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        rows = await hub.subscribe("tick:*", since={"time": 0})
+        got = [((row := await anext(rows)).code[0], row.seq) for _ in range(4)]
+        assert hub.position()["at"] == 100
+    assert got == [("A", 1), ("A", 2), ("B", 1), ("A", 3)]
+
+
+async def test_a_heartbeat_that_tells_of_several_histories_does_not_tell_where_one_of_them_is() -> None:
+    async def first(peer: Peer) -> None:
+        ticks, bars = await peer.expect("subscribe"), await peer.expect("subscribe")
+        await peer.subscribed(ticks, at=100, replayed=2)
+        await peer.subscribed(bars, at=100, replayed=2)
+        await peer.rows([tick("A.SH", 7)], origin="replay", id=ticks["id"])
+        await beat(peer, 3)  # where the second will begin, far before the first
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        assert [(await peer.expect("subscribe"))["since"] for _ in range(2)] == ["open", {"time": 1}]
+        told.set()
+        await peer.gone()
+
+    told = asyncio.Event()
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        orders = hub.subscribe("tick:*", since="open"), hub.subscribe("1m:*", since={"time": 1})
+        await asyncio.gather(*(one._begin() for one in orders))
+        await told.wait()
 
 
 async def test_a_snapshot_that_had_not_come_whole_is_asked_for_again_and_rows_that_had_are_resumed() -> None:
@@ -131,6 +213,35 @@ async def test_history_that_is_sent_for_one_subscription_reaches_all_that_lack_i
         exact = await hub.subscribe("tick:A.SH", since="none")
         for rows in (pattern, exact):
             assert [(await anext(rows)).seq for _ in range(2)] == [1, 2]
+
+
+async def test_history_that_is_sent_for_a_subscription_that_has_left_still_reaches_those_that_lack_it() -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick("A.SH", 1)])
+        peer.break_off_after_all()
+
+    async def second(peer: Peer) -> None:
+        exact, pattern = await peer.expect("subscribe"), await peer.expect("subscribe")
+        await peer.subscribed(exact, replayed=2)
+        await peer.subscribed(pattern)
+        await peer.rows([tick("A.SH", 2)], origin="replay", id=exact["id"])
+        await peer.say("unsubscribed", id=(await peer.expect("unsubscribe"))["id"])
+        await peer.rows([tick("A.SH", 3)], origin="replay", id=exact["id"])
+        await peer.idle()
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        exact = await hub.subscribe("tick:A.SH", since="none")
+        pattern = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(exact)).seq for _ in range(2)] == [1, 2]
+        await exact.unsubscribe()
+        assert [(await anext(pattern)).seq for _ in range(3)] == [1, 2, 3]
+    assert gaps == []
 
 
 async def test_subscriptions_of_every_row_are_asked_for_before_those_of_the_latest() -> None:
@@ -284,11 +395,11 @@ async def test_a_subscription_begun_while_away_waits_for_the_hub_and_a_request_f
 
 async def test_a_request_that_waits_for_its_reply_fails_as_soon_as_the_line_breaks() -> None:
     async def first(peer: Peer) -> None:
-        for op in ("ping", "snapshot", "subscribe"):
+        for op in ("ping", "snapshot"):
             await peer.expect(op)
         peer.break_off()
 
-    async def second(peer: Peer) -> None:  # the subscription that failed is not asked for
+    async def second(peer: Peer) -> None:
         await peer.say("pong", id=(await peer.expect("ping"))["id"], time=7)
         await peer.idle()
 
@@ -297,11 +408,132 @@ async def test_a_request_that_waits_for_its_reply_fails_as_soon_as_the_line_brea
         FakeHub(in_turn(first, second)) as fake,
         connect(fake.url, reconnect=AT_ONCE, on_reconnect=lambda back_: back.set()) as hub,
     ):
-        asked = [hub.ping(), hub.snapshot("tick:*"), hub.subscribe("tick:*")._begin()]
+        asked = [hub.ping(), hub.snapshot("tick:*")]
         for result in await asyncio.gather(*asked, return_exceptions=True):
             assert isinstance(result, ConnectionLost)
         await back.wait()
         assert (await hub.ping()).time == 7
+
+
+@pytest.mark.parametrize(
+    ("since", "asked"),
+    [(None, None), ("none", "none"), ("open", "open"), ({"time": 5}, {"time": 5}), ({"time": 0}, {"time": 0})],
+)
+async def test_a_subscribe_that_was_not_answered_is_asked_again_as_it_was_asked_at_first(
+    since: Since, asked: object
+) -> None:
+    async def first(peer: Peer) -> None:
+        assert (await peer.expect("subscribe")).get("since") == asked
+        peer.break_off()
+
+    async def other_history(peer: Peer) -> None:  # there is no place yet that could be lost with the old one
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH})
+        await first(peer)
+
+    async def last(peer: Peer) -> None:
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH})
+        request = await peer.expect("subscribe")
+        assert request.get("since") == asked
+        await peer.subscribed(request)
+        await peer.rows([tick(seq=1)])
+        await peer.idle()
+
+    async def greet(peer: Peer) -> None:
+        await peer.say("welcome", **WELCOME)
+        await first(peer)
+
+    gaps: list[Gap] = []
+    async with (
+        FakeHub(in_turn(greet, other_history, last), welcome=None) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_gap=gaps.append) as hub,
+    ):
+        assert [(await anext(hub.subscribe("tick:*", since=since))).seq] == [1]
+    assert gaps == []
+
+
+async def test_a_subscribe_after_a_position_that_was_not_answered_is_asked_again_after_it() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH})
+        assert (await peer.expect("subscribe"))["since"] == position(70, A=3)
+        peer.break_off()
+
+    async def second(peer: Peer) -> None:
+        await peer.say("welcome", **{**WELCOME, "epoch": OTHER_EPOCH})
+        request = await peer.expect("subscribe")
+        assert request["since"] == position(70, A=3)
+        await peer.subscribed(request)
+        await peer.rows([tick("A.SH", 1)])
+        await peer.idle()
+
+    kept = Position(epoch=EPOCH, at=70, seq={"tick:A.SH": 3})
+    async with (
+        FakeHub(in_turn(first, second), welcome=None) as fake,
+        connect(fake.url, reconnect=AT_ONCE, resume=kept) as hub,
+    ):
+        assert (await anext(hub.subscribe("tick:*"))).seq == 1
+
+
+async def test_what_was_accepted_is_taken_up_before_what_was_not_answered() -> None:
+    async def first(peer: Peer) -> None:
+        await peer.subscribed(await peer.expect("subscribe"))
+        await peer.expect("subscribe")
+        peer.break_off()
+
+    async def second(peer: Peer) -> None:
+        exact, pattern = await peer.expect("subscribe"), await peer.expect("subscribe")
+        assert (exact["topics"], pattern["topics"]) == (["tick:A.SH"], ["tick:*"])
+        await peer.subscribed(exact, replayed=1)
+        await peer.rows([tick("A.SH", 1)], origin="replay", id=exact["id"])
+        await peer.subscribed(pattern)
+        await peer.rows([tick("B.SH", 1)])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, second)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        exact = await hub.subscribe("tick:A.SH", since="none", mode="latest")
+        pattern = await hub.subscribe("tick:*", since="none")
+        assert [(await anext(rows)).code for rows in (exact, pattern)] == ["A.SH", "B.SH"]
+
+
+async def test_a_subscribe_that_is_given_up_while_the_hub_is_away_is_not_sent_again() -> None:
+    away = asyncio.Event()
+
+    async def first(peer: Peer) -> None:
+        await peer.expect("subscribe")
+        peer.break_off()
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.expect("subscribe"))["topics"] == ["tick:B.SH"]
+        await peer.gone()
+
+    def on_disconnect(lost: ConnectionLost) -> None:
+        asked.cancel()
+        away.set()
+
+    async with (
+        FakeHub(in_turn(first, second)) as fake,
+        connect(fake.url, reconnect=AT_ONCE, on_disconnect=on_disconnect) as hub,
+    ):
+        asked = asyncio.ensure_future(hub.subscribe("tick:A.SH")._begin())
+        await away.wait()
+        other = asyncio.ensure_future(hub.subscribe("tick:B.SH")._begin())
+        await until(lambda: len(fake.requests) == 2)
+        other.cancel()
+        await asyncio.wait([asked, other])
+        assert asked.cancelled()
+
+
+@pytest.mark.parametrize("code", [1006, 4401])
+async def test_a_subscribe_that_will_never_be_answered_raises_what_ended_the_connection(code: int) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.expect("subscribe")
+        if code == 1006:
+            peer.break_off()
+        else:
+            await peer.close(code, "no")
+
+    async with FakeHub(script) as fake, connect(fake.url, reconnect=code != 1006) as hub:
+        with pytest.raises(ConnectionLost, match=str(code)):
+            await hub.subscribe("tick:*")
 
 
 @pytest.mark.parametrize("code", [1007, 1009, 4400, 4401, 4403, 4409])
@@ -448,14 +680,15 @@ async def test_a_subscription_that_the_hub_no_longer_takes_ends_alone() -> None:
             await anext(banks)
 
 
-async def test_a_subscription_that_cannot_be_resumed_just_now_is_tried_on_a_new_connection() -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_subscription_that_cannot_be_resumed_just_now_is_tried_on_a_new_connection(named: bool) -> None:
     async def first(peer: Peer) -> None:
         await peer.subscribed(await peer.expect("subscribe"))
         peer.break_off_after_all()
 
-    async def busy(peer: Peer) -> None:
-        await peer.expect("subscribe")
-        await peer.say("error", code="rate_limited", message="too many", retryable=True, retry_in_ms=5)
+    async def failing(peer: Peer) -> None:
+        request = await peer.expect("subscribe")
+        await peer.refuse(request, "internal", "oops", retryable=True, **({} if named else {"id": None}))
         await peer.gone()
 
     async def last(peer: Peer) -> None:
@@ -463,9 +696,63 @@ async def test_a_subscription_that_cannot_be_resumed_just_now_is_tried_on_a_new_
         await peer.rows([tick(seq=1)])
         await peer.idle()
 
-    async with FakeHub(in_turn(first, busy, last)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+    async with FakeHub(in_turn(first, failing, last)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
         ticks = await hub.subscribe("tick:*", since="none")
         assert (await anext(ticks)).seq == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_resume_that_the_hub_finds_too_fast_goes_on_when_it_wants_to_be_asked_again(named: bool) -> None:
+    async def first(peer: Peer) -> None:
+        for _ in range(3):
+            await peer.subscribed(await peer.expect("subscribe"))
+        await peer.rows([tick("B.SH", 1)])
+        peer.break_off_after_all()
+
+    async def busy(peer: Peer) -> None:
+        a, b, c = [await peer.expect("subscribe") for _ in range(3)]
+        too_fast = {"retryable": True, "retry_in_ms": 1, **({} if named else {"id": None})}
+        await peer.subscribed(a)
+        for request in (b, c):
+            await peer.refuse(request, "rate_limited", "too many requests", **too_fast)
+        b_again, c_again = [await peer.expect("subscribe") for _ in range(2)]
+        assert [{**b, "id": 0}, {**c, "id": 0}] == [{**b_again, "id": 0}, {**c_again, "id": 0}]
+        await peer.refuse(b_again, "rate_limited", "still too many", **too_fast)
+        await peer.subscribed(c_again)
+        b_again = await peer.expect("subscribe")
+        assert b_again["since"] == position(100, B=1)
+        await peer.subscribed(b_again, replayed=1)
+        await peer.rows([tick("B.SH", 2)], origin="replay", id=b_again["id"])
+        await peer.rows([tick(f"{code}.SH", 3) for code in "ABC"])
+        await peer.idle()
+
+    async with FakeHub(in_turn(first, busy)) as fake, connect(fake.url, reconnect=AT_ONCE) as hub:
+        a, b, c = [await hub.subscribe(f"tick:{code}.SH", since="none") for code in "ABC"]
+        got = [[(await anext(rows)).seq for _ in range(count)] for rows, count in ((a, 1), (b, 3), (c, 1))]
+    assert got == [[3], [1, 2, 3], [3]]
+
+
+async def test_a_request_that_the_hub_refuses_before_it_has_read_its_id_is_refused_and_no_other() -> None:
+    async def script(peer: Peer) -> None:
+        snapshot, subscribe, ping = [await peer.expect(op) for op in ("snapshot", "subscribe", "ping")]
+        await peer.refuse(subscribe, "rate_limited", "too many", id=None, retryable=True, retry_in_ms=5)
+        await peer.say("pong", id=ping["id"], time=7)
+        await peer.say("snapshot_done", id=snapshot["id"], count=0)
+        await peer.refuse(await peer.expect("snapshot"), "rate_limited", "too many", id=None, retryable=True)
+        await peer.idle()
+
+    async with FakeHub(script) as fake, connect(fake.url) as hub:
+        snapshot = asyncio.ensure_future(hub.snapshot("tick:*"))
+        await until(lambda: len(fake.requests) == 1)
+        subscribe = asyncio.ensure_future(hub.subscribe("tick:*")._begin())
+        await until(lambda: len(fake.requests) == 2)
+        assert (await hub.ping()).time == 7
+        with pytest.raises(HubError, match="rate_limited") as caught:
+            await subscribe
+        assert caught.value.retry_in_ms == 5
+        assert await snapshot == []
+        with pytest.raises(HubError, match="rate_limited"):
+            await hub.snapshot("tick:*")
 
 
 async def test_a_callback_goes_on_over_a_loss_like_an_iterator() -> None:

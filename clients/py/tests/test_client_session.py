@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fake_hub import TICK_FIELDS, WELCOME, tick
+from fake_hub import TICK_FIELDS, WELCOME, tick, until
 
 from argus_client.callbacks import Callbacks
 from argus_client.errors import CallbackError, ConnectionLost, HubError, ProtocolError, TopicError
@@ -50,14 +50,16 @@ class Talk:
     def __init__(self, **callbacks: Any) -> None:
         self.sent: list[dict[str, Any]] = []
         self.session = Session(welcome(), self._catch, Callbacks(**callbacks))
+        self.sender = asyncio.ensure_future(self.session.send_orders())
 
     async def _catch(self, request: Any) -> None:
         self.sent.append(request)
 
     async def ask(self, question: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Start a question, and return when the request is sent."""
+        asked = len(self.sent)
         task = asyncio.ensure_future(question)
-        await asyncio.sleep(0)
+        await until(lambda: len(self.sent) > asked or task.done())
         return task
 
     def answer(self, result: Result | HubError, request_id: int | None = None) -> None:
@@ -252,17 +254,35 @@ async def test_a_subscribe_that_was_cancelled_is_taken_back_when_the_hub_accepts
 
 
 async def test_a_request_that_could_not_be_sent_leaves_no_trace() -> None:
-    talk = Talk()
-
     async def fail(request: object) -> None:
         raise ConnectionLost(1006, "")
 
     session = Session(welcome(), fail, Callbacks())
-    inbox, order = talk.order("tick:A.SH")
+    brake = session.brake
+    brake.pull(Inbox("tick:*", 1, brake))
     with pytest.raises(ConnectionLost):
-        await session.subscribe(inbox, order)
-    with pytest.raises(ConnectionLost):
-        await session.subscribe(inbox, replace(order, mode="latest"))  # else: refused for its other terms
+        await session.ping()
+    assert brake.on  # nothing is waited for
+
+
+async def test_a_subscribe_that_could_not_be_sent_is_sent_on_the_next_connection() -> None:
+    async def fail(request: object) -> None:
+        raise lost
+
+    lost = ConnectionLost(1006, "")
+    talk = Talk()
+    session = talk.session = Session(welcome(), fail, Callbacks())
+    inbox, order = talk.order("tick:A.SH", since="open")
+    task = asyncio.ensure_future(session.subscribe(inbox, order))
+    await asyncio.sleep(0)
+    await session.send_orders()  # it ends with the connection
+    session.suspend(lost)
+    session.resume(welcome(), talk._catch)
+    talk.sender = asyncio.ensure_future(session.send_orders())
+    await until(lambda: bool(talk.sent))
+    assert talk.sent[-1]["since"] == "open"
+    talk.answer(ACCEPTED)
+    assert await task == ACCEPTED
 
 
 async def test_a_request_that_is_being_sent_when_the_session_ends_raises_once_and_leaves_no_noise() -> None:
