@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.support.account import Account
 from tests.e2e.support.fed_hub import FedHub, Line, fed_hub
 from tests.e2e.support.plain_client import Encoding, plain_client
+from tests.e2e.support.scripted_feeder import ScriptedFeeder
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 WHOLE_DAY: Final = {"time": 0}
@@ -50,6 +51,12 @@ async def test_a_client_cut_during_replay_resumes_without_a_hole(tmp_path: Path,
         await end_whole(fed, account, encoding)
 
 
+async def feed_one_by_one(feeder: ScriptedFeeder, rounds: int) -> None:
+    """Feed batches that do not travel together: each after the one before was delivered."""
+    for _ in range(rounds):
+        await feeder.feed_ticks(CODES)
+
+
 @BOTH_ENCODINGS
 async def test_a_client_cut_in_the_middle_of_a_frame_gets_its_rows_once(tmp_path: Path, encoding: Encoding) -> None:
     chance = random.Random(1)
@@ -59,7 +66,7 @@ async def test_a_client_cut_in_the_middle_of_a_frame_gets_its_rows_once(tmp_path
             async with plain_client(line.url, encoding) as client:
                 await account.subscribe(client)
                 line.cut_after(chance.randrange(1, 20_000))
-                feeding = asyncio.create_task(fed.feeder.feed_ticks(CODES, rounds=20))
+                feeding = asyncio.create_task(feed_one_by_one(fed.feeder, 10))
                 await account.read_to_the_end(client)
                 await feeding
         assert "live" in account.origins
