@@ -15,7 +15,7 @@ from hub.journal import JournalSettings, Stretch, open_journal
 from hub.journal.parts import find
 from hub.journal.recovery import recover
 from hub.topic import Topic
-from hub.wire import pack_row
+from hub.wire import pack
 
 RUN: Final = "0123456789abcdef"
 
@@ -46,7 +46,7 @@ def make_day(folder: Path, batches: int) -> int:
         rows = ticks(number)
         recv_us = 1000 * rows[0][1]
         seqs, times = array("q", [number]) * TOPICS, array("q", [rows[0][1]]) * TOPICS
-        packed = [pack_row((code, number, time_ms, recv_us, *values)) for code, time_ms, *values in rows]
+        packed = [pack((code, number, time_ms, recv_us, *values)) for code, time_ms, *values in rows]
         journal.append([Stretch(at + 1, recv_us, number, spoken, seqs, times, packed)])
         journal.settle()
         at += TOPICS
