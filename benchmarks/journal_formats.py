@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hub.journal import JournalSettings, Stretch, open_journal
 from hub.topic import Topic
-from hub.wire import pack_row
+from hub.wire import pack
 
 TOPICS = 5500
 OPEN_MS = 1_772_415_000_000  # 2026-03-02, 09:30 in Shanghai
@@ -58,7 +58,7 @@ def flushes(count: int) -> Iterator[Flush]:
         day = 11.2, 11.5, 11.1, 11.3, 1.5e8 + number, 130_000 + number, 13_000_000, None, 13, None, 4321
         yield (
             number * TOPICS + 1,
-            [pack_row((f"{600000 + topic}.SH", seq, time_ms, recv_us, 11.37, *day, *BOOK)) for topic in range(TOPICS)],
+            [pack((f"{600000 + topic}.SH", seq, time_ms, recv_us, 11.37, *day, *BOOK)) for topic in range(TOPICS)],
         )
 
 
