@@ -24,6 +24,7 @@ from hub.topic import Topic
 from hub.wire import Origin
 
 MANY_TOPICS: Final = 200
+"""From so many rows at once on, all audiences are looked at instead of those of each topic."""
 
 _logger = logging.getLogger("argus.core")
 

@@ -19,7 +19,7 @@ from hub.rows import PackedRow, Rows, pack_rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.segment import PackedRows, Segment
 from hub.topic import Topic
-from hub.wire import pack
+from hub.wire import Packed, pack
 
 SEGMENT_ROWS: Final = 4096
 
@@ -140,7 +140,7 @@ class History:
         segment: Segment,
         topics: Sequence[Topic],
         times: Sequence[int],
-        recv: PackedRow,
+        recv: Packed,
         given: Sequence[PackedRow],
     ) -> None:
         """Number and keep rows for which there is room in the segment.

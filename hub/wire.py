@@ -36,6 +36,9 @@ class Origin(IntEnum):
 RequestId = int | str | None
 """What a request carried as ``id``; None where it carried none."""
 
+Packed = bytes
+"""A value as it travels in msgpack."""
+
 pack: Final = msgspec.msgpack.Encoder().encode
 """Encode a value as it travels in msgpack. Raises TypeError or OverflowError for what msgpack can't hold."""
 

@@ -60,7 +60,6 @@ def test_what_is_kept_makes_the_same_page_again(tmp_path: Path) -> None:
     assert _files(tmp_path / "first") == _files(tmp_path / "again")
 
 
-@pytest.mark.skipif(not (DOCS / "benchmarks.json").exists(), reason="no figures are kept with the project")
 def test_the_page_of_this_project_is_made_of_its_figures(tmp_path: Path) -> None:
     write_pages(read(DOCS / "benchmarks.json"), tmp_path)
     kept = {path: text for path, text in _files(DOCS).items() if path.parts[0].startswith("benchmarks")}
