@@ -15,7 +15,7 @@ import msgspec
 
 from hub.journal import columns
 from hub.journal.archive import encode_gap
-from hub.journal.columns import Columns, Runs, large, small
+from hub.journal.columns import Columns, Runs, joined, large, small
 from hub.journal.marks import PAGE_ROWS
 from hub.journal.record import HEADER_BYTES, Kind, encode
 from hub.past import GapNotice
@@ -180,8 +180,8 @@ def _records(stretches: Sequence[Stretch], numbers: Mapping[Topic, int], created
     _, _, _, topics, seqs, times, rows = stretches[0]
     if len(stretches) > 1:
         topics = list(chain.from_iterable(stretch.topics for stretch in stretches))
-        seqs = large(chain.from_iterable(stretch.seqs for stretch in stretches))
-        times = large(chain.from_iterable(stretch.times for stretch in stretches))
+        seqs = joined(stretch.seqs for stretch in stretches)
+        times = joined(stretch.times for stretch in stretches)
         rows = list(chain.from_iterable(stretch.rows for stretch in stretches))
     topic_numbers = _numbers(topics, numbers, created)
     for start in range(0, len(rows), PAGE_ROWS):
