@@ -34,7 +34,7 @@ typecheck: setup
 	$(PY) -m mypy --strict hub bridge run_hub.py clients/py/argus_client
 
 unit:
-	@sh setup.sh --browser
+	@sh setup.sh --tests
 	$(PY) -m pytest --cov=hub $(ARGS)
 
 SOAK_S ?= 600

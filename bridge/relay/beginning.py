@@ -1,0 +1,95 @@
+"""Where an edge begins: how much of the past it takes, and what was there before.
+
+The newest row of each topic is in the relay. Of a topic that has not spoken since the beginning that is what it was
+then; the others are known by the rows that follow.
+"""
+
+import logging
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from bridge.relay.boundary import Head, Newest, Relay
+from bridge.relay.state import Question, State
+from bridge.relay.state import decode as decode_state
+from bridge.relay.state import encode as encode_state
+from bridge.relay.turn import Position, decode
+from hub.past import RestoredTopic
+from hub.schema import CHANNELS
+
+ANSWER_S: Final = 1.5
+KEEP_MS: Final = 5000
+
+_decode_row: Final = msgspec.msgpack.Decoder(list[object]).decode
+_logger = logging.getLogger("argus.relay")
+
+
+class Beginning(NamedTuple):
+    """Where to begin, and what was there. ``known_at``: as `hub.followed.FollowedHistory` has it."""
+
+    state: State
+    position: Position
+    topics: list[RestoredTopic]
+    known_at: int
+
+
+async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
+    """Choose a place about ``warm_rows`` rows before the newest; None where no feed has published yet.
+
+    Raises:
+        RelayAway: the relay was not reached, or lost what it had meanwhile.
+    """
+    state = decode_state(await relay.state())
+    if state is None:
+        return None
+    found = [await relay.newest(shard) for shard in range(relay.shards)]
+    if any(head.epoch != state.epoch for head, _ in found):
+        _logger.info("the feed fills the relay just now")
+        return None
+    newest = [row for _, rows in found for row in rows if row.name.partition(":")[0] in CHANNELS]
+    known_at = max((row.at for row in newest), default=0)
+    wanted = Position(max(0, state.at - warm_rows), 0)
+    in_streams = await _streams_begin(relay, [head for head, _ in found], state)
+    position = in_streams
+    if wanted < in_streams:
+        position = await _feed_begins(relay, state.epoch, wanted) or in_streams
+    topics = [_as_it_was(row) for row in newest if row.at <= position.at]
+    return Beginning(state, position, topics, known_at)
+
+
+async def ask(relay: Relay, question: Question) -> bytes | None:
+    """Ask the feed; None where it does not answer in time."""
+    answer_to = uuid4().hex
+    await relay.ask(encode_state(question), answer_to, KEEP_MS)
+    return await relay.answered(answer_to, ANSWER_S)
+
+
+async def _streams_begin(relay: Relay, heads: list[Head], state: State) -> Position:
+    """A position from which on the streams of all shards have everything, or had it just now."""
+    begins: list[Position] = []
+    for shard, head in enumerate(heads):
+        oldest = await relay.read(shard, "", 1)
+        if oldest:
+            begins.append(decode(oldest[0][1]).begin)
+        elif head.last:
+            return state.position
+    return max(begins, default=state.position)
+
+
+async def _feed_begins(relay: Relay, epoch: str, wanted: Position) -> Position | None:
+    """The oldest position that the feed's history has, at or after the wanted one; None where it does not answer."""
+    answer = await ask(relay, Question(epoch, *wanted, most=1))
+    if answer is None:
+        return None
+    part = decode(answer)
+    return part.begin if part.epoch == epoch else None
+
+
+def _as_it_was(newest: Newest) -> RestoredTopic:
+    channel, _, code = newest.name.partition(":")
+    values = _decode_row(newest.row)
+    seq, time_ms = values[1], values[2]
+    if not isinstance(seq, int) or not isinstance(time_ms, int):
+        raise TypeError(f"the newest row of {newest.name} is none")
+    return RestoredTopic(channel, code, seq, newest.at, newest.row, time_ms, newest.newest_time_ms)

@@ -1,0 +1,262 @@
+"""The feed's end of the relay: what the hub delivered is published, turn by turn, by whoever holds the lease.
+
+One turn is on its way at a time, and what comes meanwhile travels in the next: so at most one can be half published
+when something fails, and whoever leads next can tell by the shards' heads which. Nothing is kept for a relay that is
+away: the log is read on from where the relay stands when it is back.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from bridge.relay.backoff import Backoff
+from bridge.relay.boundary import Addition, Head, Newest, Refused, Relay, RelayAway
+from bridge.relay.logreader import LogReader, Lost, position_of
+from bridge.relay.state import State, decode_question
+from bridge.relay.state import encode as encode_state
+from bridge.relay.turn import Part, Position, TurnId, decode, encode, no_rows, shard_of, split
+from hub.history import History
+
+TURN_ROWS: Final = 8192
+"""Rows that travel in one turn at most: a burst as a whole, and a megabyte or two."""
+ANSWER_KEEP_MS: Final = 10_000
+ASKED_S: Final = 1.0
+WISHES_S: Final = 0.5
+
+_logger = logging.getLogger("argus.relay")
+
+
+class Publisher:
+    """Publishes one history.
+
+    Args:
+        owner: who this is among feeds: random, of this process.
+        lease_ms: after so long without a word another feed may take over.
+        keep_rows: rows that the streams hold, all shards together.
+        state: how the feed is, told several times in each lease.
+        on_wishes: given the topics that edges want, when they change.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        history: History,
+        epoch: str,
+        *,
+        owner: str,
+        lease_ms: int,
+        keep_rows: int,
+        state: Callable[[int, Position], State],
+        on_wishes: Callable[[frozenset[str]], None],
+    ) -> None:
+        self.trouble = "the relay was not reached yet"
+        """Why nothing is published now; empty while all is well."""
+        self.published_rows = 0
+        self.begun_anew = 0
+        """How often the relay had to be filled anew."""
+        self._relay = relay
+        self._history = history
+        self._epoch = epoch
+        self._owner = owner
+        self._lease_ms = lease_ms
+        self._keep_rows = keep_rows
+        self._state = state
+        self._on_wishes = on_wishes
+        self._woken = asyncio.Event()
+        self._last: dict[int, str] = {}  # by shard, the newest turn that it has confirmed
+        self._published: Position | None = None  # what all shards have confirmed
+        self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
+        self._shards: dict[str, int] = {}  # by topic
+        self._wished: dict[str, tuple[frozenset[str], float]] = {}  # by edge, with when it was heard of last
+
+    @property
+    def behind_rows(self) -> int:
+        """Delivered rows that are not published yet."""
+        return self._history.delivered_at - (self._published.at if self._published is not None else 0)
+
+    def wake(self) -> None:
+        """Something was delivered."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Publish without end, whatever happens to the relay."""
+        backoff = Backoff()
+        while True:
+            try:
+                token = await self._relay.lease(self._owner, self._lease_ms)
+                if token is None:
+                    self._trouble("another feed has the lease")
+                    await asyncio.sleep(self._lease_ms / 4000)
+                    continue
+                begin = await self._take_over(token)
+                self._trouble("")
+                backoff.over()
+                await self._lead(token, begin)
+            except RelayAway as error:
+                self._trouble(f"the relay is away: {error}")
+            except Refused as error:
+                self._trouble(f"the relay has refused what was published: {error}")
+            except Exception:  # the last barrier: whatever is wrong here, this hub's own clients are served
+                _logger.exception("publishing to the relay has failed")
+                self.trouble = "publishing to the relay has failed; the log tells more"
+            await asyncio.sleep(backoff.pause_s())
+
+    def _trouble(self, reason: str) -> None:
+        if reason != self.trouble:
+            self.trouble = reason
+            _logger.log(logging.WARNING if reason else logging.INFO, "%s", reason or "this feed publishes to the relay")
+
+    # Taking over
+
+    async def _take_over(self, token: int) -> Position:
+        """Shut older feeds out and find out from where on to publish."""
+        shards = range(self._relay.shards)
+        heads = await asyncio.gather(*(self._relay.fence(shard, token, self._epoch) for shard in shards))
+        begin = self._continuation(heads)
+        if begin is None:
+            return await self._begin_anew(token)
+        if begin > position_of(self._history):
+            raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
+        self._last = {shard: head.last for shard, head in enumerate(heads)}
+        self._published = begin
+        return begin
+
+    def _continuation(self, heads: Sequence[Head]) -> Position | None:
+        """The position up to which the shards have everything; None where that can't be told."""
+        if any(head.epoch != self._epoch for head in heads):
+            return None
+        newest = max(heads, key=lambda head: TurnId.parse(head.last))
+        if not newest.message:
+            return None
+        part = decode(newest.message)
+        for shard, head in enumerate(heads):
+            known = self._last.get(shard, "")
+            if TurnId.parse(head.last) < TurnId.parse(known):  # it has forgotten what it had confirmed
+                return None
+        is_whole = all(head.last == newest.last for shard, head in enumerate(heads) if part.shards >> shard & 1)
+        return part.end if is_whole else part.begin
+
+    async def _begin_anew(self, token: int) -> Position:
+        """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask."""
+        position = position_of(self._history)
+        begin = self._published or Position(max(0, position.at - self._keep_rows), 0)
+        rows: dict[int, list[Newest]] = {shard: [] for shard in range(self._relay.shards)}
+        for topic in self._history.topics:
+            if topic.at <= position.at:
+                newest = Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
+                rows[self._shard(topic.name)].append(newest)
+        await asyncio.gather(*(self._relay.begin(shard, token, self._epoch, own) for shard, own in rows.items()))
+        self.begun_anew += 1
+        self._last = dict.fromkeys(rows, "")
+        self._turns.clear()
+        _logger.warning("the relay was filled anew: epoch %s, %d topics", self._epoch, sum(map(len, rows.values())))
+        return begin
+
+    # Leading
+
+    async def _lead(self, token: int, begin: Position) -> None:
+        """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
+        works = (
+            self._publish(token, begin),
+            self._hold(token),
+            self._answer(token),
+            self._hear_wishes(),
+        )
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _publish(self, token: int, begin: Position) -> None:
+        reader, turn = self._reader(begin), TurnId(token, 0)
+        while True:
+            self._woken.clear()
+            try:
+                stretch = reader.read(TURN_ROWS)
+            except Lost as lost:
+                _logger.error("rows up to %d were let go before they could be published", lost.at)
+                reader = self._reader(Position(lost.at, 0))
+                continue
+            if stretch is None:
+                await self._woken.wait()
+                continue
+            turn = TurnId(token, turn.number + 1)
+            self._turns.append((turn, stretch.begin.at))
+            while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
+                self._turns.popleft()
+            shards = map(self._shard, stretch.rows.names)
+            parts = list(split(self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards))
+            await self._relay.append([self._addition(part) for part in parts])
+            self._last.update((part.shard, str(turn)) for part in parts)
+            self._published = stretch.end
+            self.published_rows += len(stretch.rows.rows)
+
+    def _addition(self, part: Part) -> Addition:
+        previous, keep_from = self._last[part.shard], self._turns[0][0]
+        return Addition(part.shard, self._epoch, part.turn, previous, keep_from, encode(part))
+
+    def _reader(self, begin: Position) -> LogReader:
+        try:
+            return LogReader(self._history, begin)
+        except Lost as lost:
+            return LogReader(self._history, Position(lost.at, 0))
+
+    def _shard(self, name: str) -> int:
+        shard = self._shards.get(name)
+        if shard is None:
+            shard = self._shards[name] = shard_of(name, self._relay.shards)
+        return shard
+
+    async def _hold(self, token: int) -> None:
+        while True:
+            state = self._state(token, self._published or Position(0, 0))
+            await self._relay.hold(self._owner, token, self._lease_ms, encode_state(state))
+            await asyncio.sleep(self._lease_ms / 4000)
+
+    async def _answer(self, token: int) -> None:
+        while True:
+            asked = await self._relay.asked(ASKED_S)
+            if asked is None:
+                continue
+            question, answer_to = decode_question(asked[0]), asked[1]
+            answer = self._after(token, Position(question.at, question.told), question.most)
+            await self._relay.answer(answer_to, answer, ANSWER_KEEP_MS)
+
+    def _after(self, token: int, position: Position, most: int) -> bytes:
+        """What follows a position, or the oldest that is held; as a part of a turn that was never published."""
+        reader = self._reader(position)
+        while True:
+            try:
+                stretch = reader.read(most)
+            except Lost as lost:
+                reader = self._reader(Position(lost.at, 0))
+                continue
+            turn = TurnId(token, 0)
+            if stretch is None:
+                here = position_of(self._history)
+                return encode(Part(0, self._epoch, turn, here, here, 0, no_rows(), []))
+            return encode(Part(0, self._epoch, turn, *stretch[:2], 0, *stretch[2:]))
+
+    async def _hear_wishes(self) -> None:
+        loop, told = asyncio.get_running_loop(), None
+        while True:
+            wishes = await self._relay.wishes()
+            wanted = self._unite(wishes, loop.time())
+            if wanted != told:
+                told = wanted
+                self._on_wishes(wanted)
+            await asyncio.sleep(WISHES_S)
+
+    def _unite(self, wishes: Mapping[str, Sequence[str]], now_s: float) -> frozenset[str]:
+        """What edges want. One that is missing gets time to say it again: the relay may have forgotten."""
+        self._wished.update((edge, (frozenset(topics), now_s)) for edge, topics in wishes.items())
+        grace_s = 2 * self._lease_ms / 1000
+        self._wished = {edge: wish for edge, wish in self._wished.items() if now_s - wish[1] <= grace_s}
+        return frozenset().union(*(topics for topics, _ in self._wished.values()))
