@@ -18,6 +18,10 @@ from bridge.feed.feeding import Feeding, FeedingSettings
 from bridge.feed.stdin import when_stdin_ends
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
+from bridge.redis.address import Address
+from bridge.redis.relay import RedisRelay
+from bridge.relay.beginning import wait_for_beginning
+from bridge.roles import EdgeApp, FeedApp
 from bridge.rowfile import RecordingError
 from bridge.source import Source
 from bridge.sources import make_source
@@ -47,6 +51,8 @@ def main() -> int:
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             if settings.role == "feeder" and source is not None:
                 runner.run(feed(settings, source))
+            elif settings.role == "edge":
+                runner.run(serve_edge(settings))
             else:
                 runner.run(serve(settings, source))
     except FeedEnded as ended:
@@ -65,7 +71,7 @@ def own_source(settings: Settings) -> Source | None:
 
     One that a child process will run is made too: what is wrong with it must be told before anything is begun.
     """
-    if settings.source == "feed":
+    if settings.source == "feed" or settings.role == "edge":
         return None
     source = make_source(settings)
     return None if settings.isolate_source else source
@@ -85,18 +91,56 @@ async def serve(settings: Settings, source: Source | None) -> None:
     settings = within_file_limit(settings)
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
+    relay = relay_of(settings) if settings.role == "feed" else None
     try:
         while True:
             metrics = Metrics(version("argus-hub"))
             opened = open_history(settings, source, run, metrics.journal_append.observe)
-            app = App(settings, source, opened, metrics, recorder)
+            if relay is None:
+                app = App(settings, source, opened, metrics, recorder)
+            else:
+                app = FeedApp(settings, source, opened, metrics, relay, recorder)
             port = await app.run(stopped)
             if app.renewal is None:
                 return
             settings, run = settings.model_copy(update={"port": port}), app.renewal.run
     finally:
+        if relay is not None:
+            await relay.close()
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+
+async def serve_edge(settings: Settings) -> None:
+    """Run an edge, and another one whenever the feed has another history.
+
+    Raises:
+        StartError: something outside is in the way.
+    """
+    stopped = asyncio.Event()
+    _on_signals(stopped.set)
+    await check_port(settings)
+    settings = within_file_limit(settings)
+    relay = relay_of(settings)
+    lost = False
+    try:
+        while (beginning := await wait_for_beginning(relay, settings.warm_rows, stopped)) is not None:
+            app = EdgeApp(settings, relay, beginning, Metrics(version("argus-hub")), lost=lost)
+            port = await app.run(stopped)
+            if app.ended is None:
+                return
+            settings, lost = settings.model_copy(update={"port": port}), app.ended.lost
+    finally:
+        await relay.close()
+
+
+def relay_of(settings: Settings) -> RedisRelay:
+    """The relay that the settings name. Raises StartError."""
+    try:
+        address = Address.parse(settings.redis)
+    except ValueError as error:
+        raise StartError(f"redis {error}") from None
+    return RedisRelay(address, settings.relay_name, settings.relay_shards)
 
 
 def within_file_limit(settings: Settings) -> Settings:

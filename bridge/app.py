@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Set
+from collections.abc import Coroutine, Iterable, Set
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -50,13 +50,16 @@ _logger = logging.getLogger("argus")
 
 
 class App:
-    """All parts of one hub, and their lifetime.
+    """All parts of one hub, and their lifetime. `bridge.roles` has what is different where several processes share it.
 
     Args:
         source: where rows come from; None for a hub that is fed.
         opened: the history to go on with; closed at the end.
         recorder: is given every batch.
     """
+
+    numbers = True
+    """Whether rows get their numbers here."""
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class App:
             self._source.now_ms,
             settings.stale_after_s,
             lambda: self._source.markets,
+            tells=self.numbers,
         )
         observers: list[Observer] = [MarketObserver(self._watch, metrics.batch_rows.observe)]
         if recorder is not None:
@@ -126,7 +130,7 @@ class App:
         settings, metrics = self._settings, self._metrics
         observe, interval_s = metrics.publish_to_socket.observe, settings.flush_interval_ms / 1000
         delivery = Delivery(self._hub, asyncio.get_running_loop(), observe, interval_s)
-        pages = Pages(self._hub.channels, self._reasons_not_ready, lambda: self._opened.reasons_degraded, metrics.page)
+        pages = Pages(self._hub.channels, self._reasons_not_ready, self._reasons_degraded, metrics.page)
         self._server = HubServer(
             self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
         )
@@ -153,8 +157,7 @@ class App:
         gc.freeze()  # what the start built stays: the collector need not look at it again
         thresholds = gc.get_threshold()
         gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
-        works = (self._run_source(), self._look(), self._probe_lag())
-        tasks = [asyncio.create_task(work) for work in works]
+        tasks = [asyncio.create_task(work) for work in self._works()]
         endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
         if self._settings.isolate_source:
             endings.add(asyncio.create_task(self._run_child(address)))
@@ -168,6 +171,10 @@ class App:
             await _end(tasks)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
+
+    def _works(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on for as long as the hub serves."""
+        return [self._run_source(), self._look(), self._probe_lag()]
 
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
@@ -203,6 +210,9 @@ class App:
         if self._server.draining:
             return ["the hub is draining: it is about to restart"]
         return self._watch.reasons_not_ready()
+
+    def _reasons_degraded(self) -> list[str]:
+        return self._opened.reasons_degraded
 
     async def _look(self) -> None:
         while True:

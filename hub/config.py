@@ -171,7 +171,8 @@ def _describe(error: ErrorDetails, values: Mapping[str, object], origins: Mappin
         return str(error["ctx"]["error"])
     name = str(error["loc"][0])
     should = _allowed(_SCHEMAS[name]) or _reason(error)
-    is_secret = name in _SECRETS or (name == "to" and "@" in str(values[name]))  # somebody tried credentials in an URL
+    # An address of Redis may have a password, and somebody may have tried credentials in another one.
+    is_secret = name in _SECRETS or (name in ("to", "redis") and "@" in str(values[name]))
     shown = "" if is_secret else f", not {reprlib.repr(values[name])}"
     return f"{origins[name]}: {should}{shown}"
 

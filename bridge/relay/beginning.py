@@ -4,13 +4,16 @@ The newest row of each topic is in the relay. Of a topic that has not spoken sin
 then; the others are known by the rows that follow.
 """
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Final, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
-from bridge.relay.boundary import Head, Newest, Relay
+from bridge.relay.backoff import Backoff
+from bridge.relay.boundary import Head, Newest, Relay, RelayAway
 from bridge.relay.state import Question, State
 from bridge.relay.state import decode as decode_state
 from bridge.relay.state import encode as encode_state
@@ -56,6 +59,26 @@ async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
     topics = [_as_it_was(row) for row in newest if row.at <= position.at]
     return Beginning(state, position, topics, known_at)
+
+
+async def wait_for_beginning(relay: Relay, warm_rows: int, stopped: asyncio.Event) -> Beginning | None:
+    """Wait until there is one, whatever happens to the relay; None when it was stopped meanwhile."""
+    backoff, said = Backoff(), ""
+    while not stopped.is_set():
+        try:
+            found = await find_beginning(relay, warm_rows)
+            if found is not None:
+                return found
+            trouble = "no feed has published yet: the edge waits for it"
+        except RelayAway as error:
+            trouble = f"the relay is away: {error}"
+        if trouble != said:
+            said = trouble
+            _logger.warning("%s", trouble)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(backoff.pause_s()):
+                await stopped.wait()
+    return None
 
 
 async def ask(relay: Relay, question: Question) -> bytes | None:

@@ -106,6 +106,8 @@ class Follower:
                 self._take(message)
             for stretch in assembler.take():
                 self._on_stretch(stretch)
+            if not self._is_behind():
+                self._trouble("")
 
     def _is_behind(self) -> bool:
         return self._assembler.has_hole or self._state.position > self._assembler.position
@@ -130,7 +132,6 @@ class Follower:
         if state.epoch != self._assembler.epoch:
             raise EpochEnded(f"another epoch has begun: {state.epoch}", lost=False)
         self._state = state
-        self._trouble("")
         self._on_state(state)
 
     async def _look(self) -> None:
