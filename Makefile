@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit soak kill bench bench-quick bench-history bench-instructions
+.PHONY: help setup run test lint typecheck unit soak kill kill-redis bench bench-quick bench-history bench-instructions
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -13,6 +13,7 @@ help:
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
 	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
 	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
+	@echo 'make kill-redis feed, edges and Redis are killed, paused and cut under the whole market; ten minutes'
 	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
 	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'
@@ -44,6 +45,10 @@ soak: setup
 
 kill: setup
 	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill.py
+
+kill-redis:
+	@sh setup.sh --tests
+	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill_redis.py
 
 bench: setup
 	$(PY) -m benchmarks.fanout $(ARGS)

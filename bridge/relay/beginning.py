@@ -23,6 +23,8 @@ from hub.schema import CHANNELS
 
 ANSWER_S: Final = 1.5
 KEEP_MS: Final = 5000
+ASKED_TIMES: Final = 4
+"""Long enough for a feed that was restarted to be back; an edge without it serves what the streams have."""
 
 _decode_row: Final = msgspec.msgpack.Decoder(list[object]).decode
 _logger = logging.getLogger("argus.relay")
@@ -102,11 +104,13 @@ async def _streams_begin(relay: Relay, heads: list[Head], state: State) -> Posit
 
 async def _feed_begins(relay: Relay, epoch: str, wanted: Position) -> Position | None:
     """The oldest position that the feed's history has, at or after the wanted one; None where it does not answer."""
-    answer = await ask(relay, Question(epoch, *wanted, most=1))
-    if answer is None:
-        return None
-    part = decode(answer)
-    return part.begin if part.epoch == epoch else None
+    for _ in range(ASKED_TIMES):
+        answer = await ask(relay, Question(epoch, *wanted, most=1))
+        if answer is not None:
+            part = decode(answer)
+            return part.begin if part.epoch == epoch else None
+    _logger.warning("the feed does not answer: this edge begins with the rows that the relay's streams have")
+    return None
 
 
 def _as_it_was(newest: Newest) -> RestoredTopic:

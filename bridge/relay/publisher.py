@@ -116,14 +116,9 @@ class Publisher:
         heads = await asyncio.gather(*(self._relay.fence(shard, token, self._epoch) for shard in shards))
         begin = self._continuation(heads)
         if begin is None:
-            begin = await self._begin_anew(token)
-            is_new = not any(head.epoch for head in heads) and self._published is None
-            _logger.log(
-                logging.INFO if is_new else logging.WARNING,
-                "the relay was filled anew: it had %s",
-                "nothing" if not any(head.epoch for head in heads) else "not what was published last",
-            )
-            return begin
+            had = "another history" if any(head.epoch for head in heads) else "nothing"
+            _logger.warning("the relay had %s, or not all of this one: it is filled anew", had)
+            return await self._begin_anew(token)
         if begin > position_of(self._history):
             raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
