@@ -40,7 +40,10 @@ class Beginning(NamedTuple):
 
 
 async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
-    """Choose a place about ``warm_rows`` rows before the newest; None where no feed has published yet.
+    """Choose a place ``warm_rows`` rows before the newest, or where the streams begin if that is earlier.
+
+    Returns:
+        None where no feed has published yet.
 
     Raises:
         RelayAway: the relay was not reached, or lost what it had meanwhile.
@@ -54,7 +57,7 @@ async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
         return None
     newest = [row for _, rows in found for row in rows if row.name.partition(":")[0] in CHANNELS]
     known_at = max((row.at for row in newest), default=0)
-    wanted = Position(max(0, state.at - warm_rows), 0)
+    wanted = Position(max(0, max(known_at, state.at) - warm_rows), 0)
     in_streams = await _streams_begin(relay, [head for head, _ in found], state)
     position = in_streams
     if wanted < in_streams:

@@ -74,8 +74,9 @@ class LogReader:
         while len(rows.rows) < most:
             before = self._position
             segment, places = cursor.look(history.delivered_at, _EVERYTHING, {}, most)
-            if len(cursor.without_losses(segment, places)) < len(places) or cursor.losses:
-                raise Lost(cursor.at)
+            lost = set(places) - set(cursor.without_losses(segment, places)) if None in segment.rows else ()
+            if lost or cursor.losses:
+                raise Lost(segment.first_at + max(lost) if lost else cursor.at)
             if cursor.at > before.at:
                 _add(rows, segment, before.at + 1 - segment.first_at, cursor.at + 1 - segment.first_at)
                 self._position = Position(cursor.at, 0)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 
-from bridge.relay.boundary import Addition, Head, Newest, Refused
+from bridge.relay.boundary import Addition, Head, Newest, Refused, RelayAway
 from bridge.relay.turn import TurnId, decode
 
 
@@ -27,14 +27,21 @@ class _Shard:
 class _Incoming:
     def __init__(self) -> None:
         self.waiting: list[bytes] = []
+        self.has_failed = False
         self._came = asyncio.Event()
 
     def put(self, message: bytes) -> None:
         self.waiting.append(message)
         self._came.set()
 
+    def fail(self) -> None:
+        self.has_failed = True
+        self._came.set()
+
     async def take(self) -> Sequence[bytes]:
         await self._came.wait()
+        if self.has_failed:
+            raise RelayAway("listening has ended")
         self._came.clear()
         taken, self.waiting = self.waiting, []
         return taken

@@ -184,6 +184,7 @@ class Publisher:
             except Lost as lost:
                 _logger.error("rows up to %d were let go before they could be published", lost.at)
                 reader = self._reader(Position(lost.at, 0))
+                self._published = Position(lost.at, 0)
                 continue
             if stretch is None:
                 await self._woken.wait()

@@ -2,10 +2,11 @@
 
     python -m tests.e2e.kill.clients URL[,URL...] FOLDER COUNT LATE_S SEED CODES_FILE [EVERY]
 
-Each of the URLs gets as many clients of every kind. Every so many-th (``EVERY``, 10) wants the whole market; where those
-are fewer than every tenth, most of the others want a few names. Two thirds come at once (then ``ready`` is printed), the
-others within ``LATE_S`` seconds, some of them while there is no hub. After a line ``finish AT`` each goes on until it has
-everything up to that arrival number, writes its diary into the folder, and ends; then ``done`` is printed.
+Each of the URLs gets as many clients of every kind. Every so many-th (``EVERY``, 10) wants the whole market; where
+those are fewer than every tenth, most of the others want a few names. Two thirds come at once (then ``ready`` is
+printed), the others within ``LATE_S`` seconds, some of them while there is no hub. After a line ``finish AT`` each
+goes on until it has everything up to that arrival number, writes its diary into the folder, and ends; then ``done`` is
+printed.
 """
 
 import asyncio
