@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit soak kill kill-redis bench bench-quick bench-history bench-instructions
+.PHONY: help setup run test lint typecheck unit soak kill kill-redis bench bench-quick bench-history bench-relay bench-instructions
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
 	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'
+	@echo 'make bench-relay    what a row costs between feed, Redis and edge'
 	@echo 'make bench-history  figures of history; some: ARGS="replay"; a whole day takes 7 GB'
 
 setup:
@@ -58,6 +59,10 @@ bench-quick: setup
 
 bench-history: setup
 	$(PY) benchmarks/history.py $(ARGS)
+
+bench-relay:
+	@sh setup.sh --tests
+	$(PY) benchmarks/relay.py $(ARGS)
 
 bench-instructions: setup
 	$(PY) -m benchmarks.instructions $(ARGS)

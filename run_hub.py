@@ -20,7 +20,8 @@ from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
 from bridge.redis.address import Address
 from bridge.redis.relay import RedisRelay
-from bridge.relay.beginning import wait_for_beginning
+from bridge.relay.beginning import Beginning, ShardsDifferError, wait_for_beginning
+from bridge.relay.turn import Position
 from bridge.roles import EdgeApp, FeedApp
 from bridge.rowfile import RecordingError
 from bridge.source import Source
@@ -122,16 +123,23 @@ async def serve_edge(settings: Settings) -> None:
     await check_port(settings)
     settings = within_file_limit(settings)
     relay = relay_of(settings)
-    lost = False
+    lost: Position | None = None
     try:
-        while (beginning := await wait_for_beginning(relay, settings.warm_rows, stopped)) is not None:
-            app = EdgeApp(settings, relay, beginning, Metrics(version("argus-hub")), lost=lost)
+        while (beginning := await _begin(relay, settings.warm_rows, stopped, lost)) is not None:
+            app = EdgeApp(settings, relay, beginning, Metrics(version("argus-hub")), lost=lost is not None)
             port = await app.run(stopped)
             if app.ended is None:
                 return
             settings, lost = settings.model_copy(update={"port": port}), app.ended.lost
     finally:
         await relay.close()
+
+
+async def _begin(relay: RedisRelay, warm_rows: int, stopped: asyncio.Event, lost: Position | None) -> Beginning | None:
+    try:
+        return await wait_for_beginning(relay, warm_rows, stopped, lost)
+    except ShardsDifferError as error:
+        raise StartError(str(error)) from None
 
 
 def relay_of(settings: Settings) -> RedisRelay:

@@ -8,12 +8,13 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Coroutine, Iterable, Set
+from collections.abc import Coroutine, Set
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
 from bridge.delivered import DeliveredRows
+from bridge.ending import end
 from bridge.feed.acceptance import Acceptance
 from bridge.feed.endpoint import PATH, FeedEndpoint
 from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment
@@ -167,8 +168,8 @@ class App:
                 ending.result()
         finally:
             _logger.info("stopping: %d clients to drain", self._server.clients)
-            await _end(endings)  # a child of ours is heard out before nobody takes what it brings
-            await _end(tasks)
+            await end(endings)  # a child of ours is heard out before nobody takes what it brings
+            await end(tasks)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
 
@@ -256,12 +257,6 @@ class App:
         self._hub.source = SourceInfo(hello.source, hello.simulated)
         self._hub.channels = frozenset(hello.channels) | {STATUS}
         return True
-
-
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_refused(reason: str) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from bridge.app import App
+from bridge.ending import end
 from bridge.recorder import Recorder
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning
@@ -99,6 +100,7 @@ class FeedApp(App):
             epoch=self._opened.epoch,
             at=published.at,
             told=published.told,
+            shards=self._settings.relay_shards,
             source=self._hub.source.name,
             simulated=self._hub.source.simulated,
             channels=sorted(self._hub.channels - {STATUS}),
@@ -144,9 +146,9 @@ class EdgeApp(App):
         super().__init__(settings, self._feed, Opened(history, state.epoch), metrics)
         self.ended: EpochEnded | None = None
         """Why another history has to begin; None where the process was stopped."""
-        assembler = Assembler(state.epoch, beginning.position)
+        assembler = self._assembler = Assembler(state.epoch, beginning.position)
         self._receiver = _Receiver(self._hub, history, self._watch)
-        self._follower = Follower(relay, assembler, state, self._take, self._take_state)
+        self._follower = Follower(relay, assembler, state, beginning.known_at, self._take, self._take_state)
         self._wishing = Wishing(relay, OWNER, lambda: self._feed.wanted)
         self._feed.on_want = self._wishing.change
         self._take_state(state)
@@ -175,9 +177,7 @@ class EdgeApp(App):
                 return self._settings.port
             return await super().run(stopped)
         finally:
-            for task in (self._following, *waits):
-                task.cancel()
-            await asyncio.gather(self._following, *waits, return_exceptions=True)
+            await end([self._following, *waits])
 
     def _works(self) -> list[Coroutine[Any, Any, None]]:
         return [*super()._works(), self._wishing.run()]
@@ -194,7 +194,7 @@ class EdgeApp(App):
             self.ended = ended
         except Exception:  # what came does not fit what is here: only a new beginning mends that
             _logger.exception("the feed can't be followed any more")
-            self.ended = EpochEnded("the feed could not be followed", lost=True)
+            self.ended = EpochEnded("the feed could not be followed", lost=self._assembler.position)
 
     def _take(self, stretch: Stretch) -> None:
         self._receiver.take(stretch)

@@ -49,26 +49,31 @@ class Incoming:
         return taken
 
 
-async def begin(pubsub: PubSub, channels: Sequence[str], *, sharded: bool) -> None:
-    """Subscribe, and return when the server has confirmed all of it."""
+async def begin(pubsub: PubSub, channels: Sequence[str], incoming: Incoming, *, sharded: bool) -> None:
+    """Subscribe, and return when the server has confirmed all of it; what comes meanwhile is put already."""
     for channel in channels:  # one by one: they may be in different slots
         if sharded:
             await pubsub.ssubscribe(channel)
         else:
             await pubsub.subscribe(channel)
-        answer = await pubsub.parse_response(block=True)
-        if answer[0] not in (b"subscribe", b"ssubscribe"):
-            raise RelayAway(f"a subscription was answered with {answer[0]!r}")
+        while not _put(await pubsub.parse_response(block=True), incoming):
+            pass
 
 
 async def hear(pubsub: PubSub, incoming: Incoming) -> None:
     """Put everything that comes on one connection, until it ends."""
     try:
         while True:
-            answer: Any = await pubsub.parse_response(block=True)
-            if answer[0] in (b"message", b"smessage"):
-                incoming.put(answer[2])
-            elif answer[0] == b"sunsubscribe":
-                raise RelayAway("a shard has moved to another server")
+            _put(await pubsub.parse_response(block=True), incoming)
     except (RedisError, RelayAway, OSError) as error:
         incoming.fail(error)
+
+
+def _put(answer: Any, incoming: Incoming) -> bool:
+    """Put what a server said, if it is a message. Returns whether it confirmed a subscription instead."""
+    if answer[0] in (b"message", b"smessage"):
+        incoming.put(answer[2])
+        return False
+    if answer[0] in (b"subscribe", b"ssubscribe"):
+        return True
+    raise RelayAway(f"a shard has moved to another server ({answer[0]!r})")

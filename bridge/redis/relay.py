@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
+from bridge.ending import end
 from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.listening import Incoming, begin, hear
@@ -94,15 +95,13 @@ class RedisRelay:
                     if client is not self._client:
                         stack.push_async_callback(client.aclose)
                     async with asyncio.timeout(TIMEOUT_S):
-                        await begin(pubsub, channels, sharded=self._publish == "SPUBLISH")
+                        await begin(pubsub, channels, incoming, sharded=self._publish == "SPUBLISH")
                     tasks.append(asyncio.create_task(hear(pubsub, incoming)))
                 yield incoming
             except (RedisError, OSError, TimeoutError) as error:
                 raise RelayAway(f"{type(error).__name__}: {error}") from None
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await end(tasks)
 
     async def state(self) -> bytes:
         """What the feed told last."""

@@ -30,6 +30,10 @@ _decode_row: Final = msgspec.msgpack.Decoder(list[object]).decode
 _logger = logging.getLogger("argus.relay")
 
 
+class ShardsDifferError(Exception):
+    """Feed and edge were set up differently. The text is for the user."""
+
+
 class Beginning(NamedTuple):
     """Where to begin, and what was there. ``known_at``: as `hub.followed.FollowedHistory` has it."""
 
@@ -39,7 +43,7 @@ class Beginning(NamedTuple):
     known_at: int
 
 
-async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
+async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> Beginning | None:
     """Choose a place ``warm_rows`` rows before the newest, or where the streams begin if that is earlier.
 
     Returns:
@@ -51,6 +55,8 @@ async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
     state = decode_state(await relay.state())
     if state is None:
         return None
+    if state.shards != relay.shards:
+        raise ShardsDifferError(f"relay_shards is {relay.shards} here, but {state.shards} at the feed")
     found = [await relay.newest(shard) for shard in range(relay.shards)]
     if any(head.epoch != state.epoch for head, _ in found):
         _logger.info("the feed fills the relay just now")
@@ -62,16 +68,26 @@ async def find_beginning(relay: Relay, warm_rows: int) -> Beginning | None:
     position = in_streams
     if wanted < in_streams:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
+    position = max(position, not_before)
     topics = [_as_it_was(row) for row in newest if row.at <= position.at]
     return Beginning(state, position, topics, known_at)
 
 
-async def wait_for_beginning(relay: Relay, warm_rows: int, stopped: asyncio.Event) -> Beginning | None:
-    """Wait until there is one, whatever happens to the relay; None when it was stopped meanwhile."""
+async def wait_for_beginning(
+    relay: Relay, warm_rows: int, stopped: asyncio.Event, not_before: Position | None = None
+) -> Beginning | None:
+    """Wait until there is one, whatever happens to the relay; None when it was stopped meanwhile.
+
+    Args:
+        not_before: what was before is lost for certain.
+
+    Raises:
+        ShardsDifferError: the feed spreads topics over another number of shards.
+    """
     backoff, said = Backoff(), ""
     while not stopped.is_set():
         try:
-            found = await find_beginning(relay, warm_rows)
+            found = await find_beginning(relay, warm_rows, not_before or Position(0, 0))
             if found is not None:
                 return found
             trouble = "no feed has published yet: the edge waits for it"

@@ -16,7 +16,7 @@ from bridge.relay.boundary import Incoming, Relay, RelayAway
 from bridge.relay.logreader import Stretch
 from bridge.relay.state import Question, State
 from bridge.relay.state import decode as decode_state
-from bridge.relay.turn import MAGIC, MalformedError, Part, decode
+from bridge.relay.turn import MAGIC, MalformedError, Part, Position, decode
 
 SILENCE_S: Final = 3.0
 """The feed tells how it is several times in that time: when nothing comes, something is wrong."""
@@ -24,7 +24,8 @@ GRACE_S: Final = 0.05
 """How long parts of a turn may be on their way on different connections before they are taken for lost."""
 PAGE: Final = 64
 """Messages of a shard that are read from a stream at once."""
-ANSWER_ROWS: Final = 16_384
+ANSWER_ROWS: Final = 4096
+"""Rows that the feed is asked for at once: it takes some 10 ms of its event loop to find them."""
 
 _logger = logging.getLogger("argus.relay")
 
@@ -32,10 +33,10 @@ _logger = logging.getLogger("argus.relay")
 class EpochEnded(Exception):  # noqa: N818 (it reads as what happened)
     """The feed has another history, or this one has lost rows: an edge has to begin again.
 
-    ``lost``: rows were lost on the way, which neither relay nor feed have any more.
+    ``lost``: rows up to this position were lost on the way, which neither relay nor feed have any more.
     """
 
-    def __init__(self, reason: str, *, lost: bool) -> None:
+    def __init__(self, reason: str, lost: Position | None = None) -> None:
         super().__init__(reason)
         self.lost = lost
 
@@ -45,6 +46,7 @@ class Follower:
 
     Args:
         state: what the feed told last.
+        known_at: arrival number of the newest row that the relay has: before that, some topics are not known here.
         on_stretch: given what follows, in order, without a hole, each row and notice once.
         on_state: told how the feed is, each time it says so.
     """
@@ -54,6 +56,7 @@ class Follower:
         relay: Relay,
         assembler: Assembler,
         state: State,
+        known_at: int,
         on_stretch: Callable[[Stretch], None],
         on_state: Callable[[State], None],
     ) -> None:
@@ -66,6 +69,7 @@ class Follower:
         self._relay = relay
         self._assembler = assembler
         self._state = state
+        self._known_at = known_at
         self._on_stretch = on_stretch
         self._on_state = on_state
 
@@ -110,7 +114,9 @@ class Follower:
                 self._trouble("")
 
     def _is_behind(self) -> bool:
-        return self._assembler.has_hole or self._state.position > self._assembler.position
+        assembler = self._assembler
+        lacks_published = max(self._state.position, Position(self._known_at, 0)) > assembler.position
+        return lacks_published or assembler.has_hole
 
     def _take(self, message: bytes) -> None:
         if message.startswith(MAGIC):
@@ -124,13 +130,13 @@ class Follower:
         if part.epoch == self._assembler.epoch:
             self._assembler.put(part)
         elif part.turn.token > self._state.token:
-            raise EpochEnded(f"another epoch has begun: {part.epoch}", lost=False)
+            raise EpochEnded(f"another epoch has begun: {part.epoch}")
 
     def _take_state(self, state: State) -> None:
         if state.token < self._state.token:
             return
         if state.epoch != self._assembler.epoch:
-            raise EpochEnded(f"another epoch has begun: {state.epoch}", lost=False)
+            raise EpochEnded(f"another epoch has begun: {state.epoch}")
         self._state = state
         self._on_state(state)
 
@@ -190,12 +196,12 @@ class Follower:
             return
         part = decode(answer)
         if part.epoch != assembler.epoch:
-            raise EpochEnded(f"another epoch has begun: {part.epoch}", lost=False)
+            raise EpochEnded(f"another epoch has begun: {part.epoch}")
         if part.begin > assembler.position:
             raise EpochEnded(
                 f"rows are lost: {assembler.position.at} was the last one here, and the feed has none up to "
                 f"{part.begin.at} any more",
-                lost=True,
+                lost=part.begin,
             )
         stretch = assembler.take_answer(part)
         if stretch is not None:

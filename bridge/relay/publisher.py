@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from bridge.ending import end
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Addition, Head, Newest, Refused, Relay, RelayAway
 from bridge.relay.logreader import LogReader, Lost, position_of
@@ -67,6 +68,7 @@ class Publisher:
         self._woken = asyncio.Event()
         self._last: dict[int, str] = {}  # by shard, the newest turn that it has confirmed
         self._published: Position | None = None  # what all shards have confirmed
+        self._has_lost = False  # what follows the streams is no longer held
         self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
         self._shards: dict[str, int] = {}  # by topic
         self._wished: dict[str, tuple[frozenset[str], float]] = {}  # by edge, with when it was heard of last
@@ -114,7 +116,7 @@ class Publisher:
         """Shut older feeds out and find out from where on to publish."""
         shards = range(self._relay.shards)
         heads = await asyncio.gather(*(self._relay.fence(shard, token, self._epoch) for shard in shards))
-        begin = self._continuation(heads)
+        begin = None if self._has_lost else self._continuation(heads)
         if begin is None:
             had = "another history" if any(head.epoch for head in heads) else "nothing"
             _logger.warning("the relay had %s, or not all of this one: it is filled anew", had)
@@ -122,6 +124,8 @@ class Publisher:
         if begin > position_of(self._history):
             raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
+        if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
+            self._turns.append((TurnId(0, 0), begin.at))
         self._published = begin
         return begin
 
@@ -151,6 +155,7 @@ class Publisher:
                 rows[self._shard(topic.name)].append(newest)
         await asyncio.gather(*(self._relay.begin(shard, token, self._epoch, own) for shard, own in rows.items()))
         self.begun_anew += 1
+        self._has_lost = False
         self._last = dict.fromkeys(rows, "")
         self._turns.clear()
         return begin
@@ -171,21 +176,19 @@ class Publisher:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _publish(self, token: int, begin: Position) -> None:
         reader, turn = self._reader(begin), TurnId(token, 0)
+        self._published = begin
         while True:
             self._woken.clear()
             try:
                 stretch = reader.read(TURN_ROWS)
             except Lost as lost:
                 _logger.error("rows up to %d were let go before they could be published", lost.at)
-                reader = self._reader(Position(lost.at, 0))
-                self._published = Position(lost.at, 0)
-                continue
+                self._published, self._has_lost = Position(lost.at, 0), True
+                raise Refused("rows are missing: the streams must not have a hole") from None
             if stretch is None:
                 await self._woken.wait()
                 continue

@@ -19,7 +19,8 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
 
     Attributes:
         token: its fencing token.
-        begun: of the epoch, the position up to which everything was published under this token.
+        epoch, at, told: what it publishes, and up to which position it has.
+        shards: over how many topics are spread.
         source, simulated, channels, trading_days, markets: as `bridge.source.Source` has them.
         now_ms: the source's clock, epoch ms, and how many times faster than the wall clock it runs.
         status, reason: as `bridge.source.SourceStatus` has them.
@@ -29,6 +30,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
     epoch: str
     at: int
     told: int
+    shards: int
     source: str
     simulated: bool
     channels: list[str]

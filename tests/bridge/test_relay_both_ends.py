@@ -4,19 +4,24 @@ import asyncio
 import random
 from contextlib import AsyncExitStack
 
+import msgpack
 import pytest
 
 from bridge.relay import backoff, beginning, follower
-from bridge.relay.turn import Position
+from bridge.relay.boundary import Newest
+from bridge.relay.state import encode as encode_state
+from bridge.relay.turn import Position, decode, shard_of
 from tests.bridge.support.relaying import (
     PATIENCE_S,
+    SHARDS,
     FaultyRelay,
     beginning_of,
     following,
     publishing,
+    state_of,
     story_of,
 )
-from tests.hub.support.core import make_hub, publish
+from tests.hub.support.core import EPOCH, make_hub, publish
 
 
 def relay_of(seed: int = 1) -> FaultyRelay:
@@ -81,6 +86,39 @@ async def test_the_past_that_the_streams_have_let_go_comes_from_the_feed() -> No
             assert edge.begin == Position(0, 0)
             await edge.reaches(12)
             assert edge.story == story_of(hub) == early.story
+
+
+async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:
+    """The newest rows are in the relay before the stream goes on to them, when it is filled anew."""
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as early:
+        publish(hub, *CODES[:5])
+        hub.flush()
+        await early.reaches(5)
+    token = await relay.lease("feed", 60_000)
+    assert token is not None
+    rows: dict[int, list[Newest]] = {shard: [] for shard in range(SHARDS)}
+    for at, code in enumerate(CODES, 1):
+        rows[shard_of(f"tick:{code}", SHARDS)].append(Newest(f"tick:{code}", at, at, msgpack.packb([code, 1, at])))
+    for shard, own in rows.items():
+        await relay.begin(shard, token, EPOCH, own)
+    await relay.hold("feed", token, 60_000, encode_state(state_of()(token, Position(5, 0))))
+    async with following(relay) as edge:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await relay.asked(0.01):  # it looks for more than what the feed says to have published
+                pass
+        assert not edge.follower.caught_up.is_set()
+
+
+async def test_a_feed_that_was_restarted_leaves_the_streams_as_they_are() -> None:
+    hub, relay = make_hub(), relay_of()
+    for feed in range(3):
+        async with publishing(relay, hub), following(relay) as edge:
+            publish(hub, *CODES)
+            hub.flush()
+            await edge.reaches(12 * (feed + 1))
+    held = [message for shard in range(relay.shards) for _, message in await relay.read(shard, "", 100)]
+    assert sum(len(decode(message).rows.rows) for message in held) == 36
 
 
 async def test_the_newest_row_of_each_topic_is_known_where_an_edge_begins() -> None:
@@ -148,13 +186,13 @@ async def test_a_feed_that_lost_its_lease_waits_and_goes_on_when_it_has_it_again
         hub.flush()
         await edge.reaches(1)
         relay.flush()
-        token = await relay.lease("another", 300)
-        assert token is not None
+        assert await relay.lease("another", 3_600_000) is not None
         publish(hub, "a.SH")
         hub.flush()
         async with asyncio.timeout(PATIENCE_S):
             while publisher.trouble != "another feed has the lease":  # noqa: ASYNC110 - it is a plain attribute
                 await asyncio.sleep(0.001)
+        relay.flush()  # and with everything else the lease
         await edge.reaches(2)
         assert edge.story == story_of(hub)
 
@@ -176,7 +214,10 @@ async def test_rows_that_nobody_holds_any_more_end_the_edge_s_history() -> None:
         async with asyncio.timeout(PATIENCE_S):
             while edge.ended is None:  # noqa: ASYNC110 - it is a plain attribute
                 await asyncio.sleep(0.001)
-        assert edge.ended.lost
+        assert edge.ended.lost is not None
+        assert edge.ended.lost.at > 1
+        async with following(relay) as next_edge:
+            await next_edge.reaches(hub.history.at)
 
 
 async def test_another_epoch_ends_the_edge_s_history() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
-from bridge.relay.boundary import Addition, RelayAway
+from bridge.relay.boundary import Addition, Relay, RelayAway
 from bridge.relay.follower import EpochEnded, Follower
 from bridge.relay.logreader import Stretch
 from bridge.relay.memory import MemoryRelay
@@ -81,12 +81,12 @@ class FaultyRelay(MemoryRelay):
 
 def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
     def state(token: int, at: Position) -> State:
-        return State(token, epoch, *at, "test", True, ["tick"], None, {}, 0, 1.0, "connected", "")
+        return State(token, epoch, *at, SHARDS, "test", True, ["tick"], None, {}, 0, 1.0, "connected", "")
 
     return state
 
 
-def publisher_of(relay: MemoryRelay, hub: Hub, **values: Any) -> Publisher:
+def publisher_of(relay: Relay, hub: Hub, **values: Any) -> Publisher:
     given = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "state": state_of(hub.epoch), **values}
     publisher = Publisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
     hub.on_delivered = publisher.wake
@@ -94,7 +94,7 @@ def publisher_of(relay: MemoryRelay, hub: Hub, **values: Any) -> Publisher:
 
 
 @asynccontextmanager
-async def publishing(relay: MemoryRelay, hub: Hub, **values: Any) -> AsyncIterator[Publisher]:
+async def publishing(relay: Relay, hub: Hub, **values: Any) -> AsyncIterator[Publisher]:
     """A feed, for the length of a block; killed at its end."""
     publisher = publisher_of(relay, hub, **values)
     task = asyncio.create_task(publisher.run())
@@ -139,7 +139,7 @@ class Edge:
                 await asyncio.sleep(0.001)
 
 
-async def beginning_of(relay: MemoryRelay, warm_rows: int) -> Beginning:
+async def beginning_of(relay: Relay, warm_rows: int) -> Beginning:
     async with asyncio.timeout(PATIENCE_S):
         found = await wait_for_beginning(relay, warm_rows, asyncio.Event())
     assert found is not None
@@ -147,13 +147,13 @@ async def beginning_of(relay: MemoryRelay, warm_rows: int) -> Beginning:
 
 
 @asynccontextmanager
-async def following(relay: MemoryRelay, warm_rows: int = 1_000_000) -> AsyncIterator[Edge]:
+async def following(relay: Relay, warm_rows: int = 1_000_000) -> AsyncIterator[Edge]:
     """An edge, for the length of a block."""
     beginning = await beginning_of(relay, warm_rows)
     edge = Edge()
     edge.position = edge.begin = beginning.position
     assembler = Assembler(beginning.state.epoch, beginning.position)
-    edge.follower = Follower(relay, assembler, beginning.state, edge.take, lambda _: None)
+    edge.follower = Follower(relay, assembler, beginning.state, beginning.known_at, edge.take, lambda _: None)
 
     async def follow() -> None:
         try:

@@ -1,0 +1,154 @@
+"""A feed and its edges as processes, with a real Redis between them: what clients of an edge see."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.bridge.support.redis_servers import needs_redis
+from tests.e2e.support.deployment import deployment
+from tests.e2e.support.plain_client import Data, PlainClient, plain_client
+from tests.e2e.support.scripted_feeder import TEN_MS, tick
+
+pytestmark = needs_redis
+
+CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
+FED: Final = ("--source", "feed")
+
+
+async def rows_until(client: PlainClient, code: str, seq: int) -> list[tuple[str, int, int]]:
+    """Rows up to one of them, as code, seq and recv."""
+    rows: list[tuple[str, int, int]] = []
+    async with asyncio.timeout(60):
+        while True:
+            message = await client.receive()
+            if not isinstance(message, Data):
+                assert message["type"] != "gap", message
+                continue
+            for row in message.rows:
+                rows.append((row[0], row[1], row[3]))
+                if rows[-1][:2] == (code, seq):
+                    return rows
+
+
+async def test_clients_of_all_edges_and_of_the_feed_are_given_the_same_rows_under_the_same_numbers(
+    tmp_path: Path,
+) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edges = [await d.start_edge(), await d.start_edge()]
+        feeder = await d.feeder()
+        await feeder.feed_ticks(CODES, rounds=20)
+        late = await d.start_edge()
+        found = []
+        for hub in (d.feed, *edges, late):
+            async with plain_client(hub.ws_url) as client:
+                assert client.welcome["epoch"]
+                await client.send(op="subscribe", topics=["tick:*"], since={"time": 0})
+                found.append((client.welcome["epoch"], await rows_until(client, CODES[-1], 20)))
+        assert found == [found[0]] * 4
+        assert len(found[0][1]) == 200
+
+
+async def test_what_clients_of_an_edge_want_the_feeder_is_told_until_the_edge_is_gone(tmp_path: Path) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edge = await d.start_edge()
+        feeder = await d.feeder()
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:600000.SH"])
+            await client.control("subscribed")
+            assert (await feeder.hear("want"))["want"] == ["tick:600000.SH"]
+            await d.kill(edge)
+            assert (await feeder.hear("want"))["want"] == []
+
+
+async def test_an_edge_without_its_feed_or_redis_serves_on_and_says_so_and_comes_back_by_itself(
+    tmp_path: Path,
+) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edge = await d.start_edge()
+        await (await d.feeder()).feed_ticks(CODES)
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:*"])
+            await rows_until(client, CODES[-1], 1)
+            port = d.feed.port
+            await d.kill(d.feed)
+            await d.ready(edge, is_ready=False, reason="the feed is away")
+            await client.send(op="replay", id=1, topics=["tick:*"], **{"from": 0, "to": 2 * TEN_MS})
+            assert (await client.control("replay_done"))["count"] == 10
+            await d.start_feed(*FED, "--port", str(port))
+            await (await d.feeder("run-b")).feed_ticks(CODES)
+            await client.control("gap")  # of the feeder, which was killed with its run
+            await rows_until(client, CODES[-1], 2)
+            await d.redis.kill()
+            await d.ready(edge, is_ready=False, reason="the relay is away")
+            await d.redis.start()
+            await d.ready(edge)
+
+
+async def test_a_feed_with_another_history_closes_the_clients_of_its_edges(tmp_path: Path) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed("--symbols", "20")
+        edge = await d.start_edge()
+        async with plain_client(edge.ws_url) as client:
+            before = client.welcome
+            assert before["source"] == {"name": "simulator", "simulated": True}
+            await d.stop(d.feed)
+            await d.start_feed("--symbols", "20")
+            assert (await client.closed())[0] == 1012
+        await d.ready(edge)
+        async with plain_client(edge.ws_url) as client, plain_client(d.feed.ws_url) as other:
+            assert client.welcome["epoch"] == other.welcome["epoch"] != before["epoch"]
+
+
+async def test_rows_that_neither_redis_nor_the_feed_holds_any_more_are_announced_as_lost_in_the_relay(
+    tmp_path: Path,
+) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED, "--no-journal", "--ring-rows", "5", "--relay-rows", "5")
+        edge = await d.start_edge()
+        feeder = await d.feeder()
+        await feeder.feed_ticks(CODES[:1])
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:*"])
+            await rows_until(client, CODES[0], 1)
+            epoch = client.welcome["epoch"]
+            d.line.lead_nowhere()
+            d.line.cut()
+            await feeder.feed_ticks(CODES[:1], rounds=600)
+            d.line.lead_back()
+            assert (await client.closed())[0] == 1012
+        await d.ready(edge)
+        async with plain_client(edge.ws_url) as client:
+            assert client.welcome["epoch"] == epoch
+            since = {"epoch": epoch, "at": 1, "seq": {f"tick:{CODES[0]}": 1}}
+            await client.send(op="subscribe", topics=["tick:*"], since=since)
+            gap = await client.control("gap")
+            assert (gap["topic"], gap["cause"], gap["from"]) == (f"tick:{CODES[0]}", "relay", 2)
+            rows = await rows_until(client, CODES[0], 601)
+            assert rows[0][1] == gap["to"] + 1
+            assert [seq for _, seq, _ in rows] == list(range(gap["to"] + 1, 602))
+
+
+async def test_an_edge_that_counts_other_shards_than_its_feed_does_not_start(tmp_path: Path) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed("--symbols", "5")
+        with pytest.raises(AssertionError, match="relay_shards is 3 here, but 16 at the feed"):
+            await d.start_edge("--relay-shards", "3")
+
+
+async def test_a_row_is_told_of_by_its_time(tmp_path: Path) -> None:
+    """The markets of an edge's heartbeat are judged by the rows that it is given."""
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edge = await d.start_edge()
+        feeder = await d.feeder()
+        await feeder.feed([tick(CODES[0], TEN_MS, 1)])
+        async with plain_client(edge.ws_url) as client:
+            async with asyncio.timeout(60):
+                while "SH" not in (beat := await client.control("heartbeat"))["markets"]:
+                    pass
+            assert beat["markets"]["SH"]["age_ms"] is not None
