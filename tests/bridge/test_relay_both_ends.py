@@ -103,7 +103,8 @@ async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:
     for shard, own in rows.items():
         await relay.begin(shard, token, EPOCH, own)
     await relay.hold("feed", token, 60_000, encode_state(state_of()(token, Position(5, 0))))
-    async with following(relay) as edge:
+    async with following(relay, warm_rows=0) as edge:
+        assert edge.begin == Position(5, 0)
         async with asyncio.timeout(PATIENCE_S):
             while not await relay.asked(0.01):  # it looks for more than what the feed says to have published
                 pass
@@ -177,6 +178,46 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
     for edge in edges:
         assert edge.ended is None
         assert edge.story == story_of(hub)
+
+
+async def test_a_turn_that_was_half_published_is_whole_in_the_streams_after_the_next_feed_took_over() -> None:
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub):
+        async with following(relay) as early:
+            publish(hub, *CODES[:2])
+            hub.flush()
+            await early.reaches(2)
+        relay.break_off_after = 1
+        publish(hub, *CODES)
+        hub.flush()
+        async with asyncio.timeout(PATIENCE_S):
+            while relay.break_off_after is not None:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+    async with publishing(relay, hub), following(relay) as early:
+        await early.reaches(14)
+    held = [decode(message).rows for shard in range(SHARDS) for _, message in await relay.read(shard, "", 100)]
+    assert {at for rows in held for at in rows.ats} == set(range(1, 15))
+
+
+async def test_the_streams_have_no_hole_where_the_feed_let_rows_go_before_it_could_publish_them() -> None:
+    hub, relay = make_hub(ring_rows=1), relay_of()
+    async with publishing(relay, hub) as publisher:
+        async with following(relay) as early:
+            publish(hub, "a.SH")
+            hub.flush()
+            await early.reaches(1)
+        relay.away = True
+        for _ in range(300):
+            publish(hub, "a.SH")
+        hub.flush()
+        relay.away = False
+        async with asyncio.timeout(PATIENCE_S):
+            while publisher.behind_rows:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+        async with following(relay) as late:
+            await late.reaches(301)
+        assert late.ended is None
+        assert publisher.begun_anew == 2
 
 
 async def test_a_feed_that_lost_its_lease_waits_and_goes_on_when_it_has_it_again() -> None:

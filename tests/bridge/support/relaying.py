@@ -31,6 +31,8 @@ class FaultyRelay(MemoryRelay):
         self.faulty = 0.0
         self.faults = 0
         self.away = False
+        self.break_off_after: int | None = None
+        """After so many parts of the next turn the line is cut, once."""
         self._chance = chance
 
     def is_lost(self) -> bool:
@@ -44,6 +46,10 @@ class FaultyRelay(MemoryRelay):
 
     async def append(self, additions: Sequence[Addition]) -> None:
         self._fail()
+        if self.break_off_after is not None:
+            count, self.break_off_after = self.break_off_after, None
+            await super().append(additions[:count])
+            raise RelayAway("the line was cut")
         if self.is_lost():  # some of it is done, and nobody is told
             await super().append(additions[: self._chance.randrange(len(additions) + 1)])
             raise RelayAway("the line was cut")
