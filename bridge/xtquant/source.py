@@ -118,6 +118,7 @@ class XtquantSource:
                     address = await owner.call(terminal.connect, timeout_s=timeout_s)
                     _logger.info("connected to the terminal at %s", address)
                     self._counts["connected"] += 1
+                    self.normaliser.decode = terminal.decode
                     began_s = self._monotonic_s()
                     await self._live(Link(terminal, owner, inbox, self._counts), terminal, owner)
                 except (PackageError, Unreachable) as error:
@@ -313,13 +314,14 @@ class XtquantSource:
             self._counts["callbacks of ended subscriptions"] += 1
             return
         self._counts["callbacks"] += 1
-        if listening.channel == "tick" and isinstance(heard.said, Mapping):
-            self._judge_unit(heard.said)
+        if listening.channel == "tick" and not self._is_unit_judged:
+            self._judge_unit(self.normaliser.decoded(heard.said))
         state, live = self.normaliser.take(listening, heard.said)
         self._deliver(listening.channel, state, heard.recv_us, is_state=True)
         self._deliver(listening.channel, live, heard.recv_us, is_state=False)
 
     def _hear_of_link(self, link: LinkSaid, said: Any) -> None:
+        said = self.normaliser.decoded(said)
         state = said.get("status") if isinstance(said, Mapping) else None
         where = f" {said['address']}" if isinstance(said, Mapping) and said.get("address") else ""
         _logger.info("%s%s is %s", link.link, where, state)
@@ -354,9 +356,9 @@ class XtquantSource:
         for channel in sorted(held | {"tick"}):
             self._sink.interrupt(Interruption(f"{channel}:*.{market}", from_ms or None, to_ms))
 
-    def _judge_unit(self, ticks: Mapping[str, Any]) -> None:
+    def _judge_unit(self, ticks: Any) -> None:
         """Once: find out what the volumes are in."""
-        if self._is_unit_judged:
+        if self._is_unit_judged or not isinstance(ticks, Mapping):
             return
         verdict = judge(ticks.items())
         if verdict is None:

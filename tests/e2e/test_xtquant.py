@@ -58,4 +58,4 @@ async def test_ticks_of_the_terminal_reach_a_python_client(start_hub: StartHub, 
                     if row.origin == "live":
                         break
             assert (row.code, row.time, row.lastPrice, row.seq) == ("600003.SH", TEN_MS + 3000, 10.02, 2)
-            assert client.source == {"name": "xtquant", "simulated": False} or True
+
