@@ -129,10 +129,10 @@ class SimulatorSource:
         """Deliver without end. Raises SourceCrashed where a fault asks for it; a further call continues the market."""
         self._state = None
         self._snapshot_due = True
+        self._told_day = None
         self._pacer.start()
         try:
-            self._told_day = None
-        self._put([], self._lived_ms, sink)
+            self._put([], self._lived_ms, sink)
             while True:
                 await self._live_through_slice()
                 self._reached_ms = self._piece.end_ms

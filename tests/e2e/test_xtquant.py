@@ -25,9 +25,7 @@ def folder() -> Path:
 
 
 @asynccontextmanager
-async def hub_of(
-    start_hub: StartHub, folder: Path, terminal: Terminal, *options: str
-) -> AsyncIterator[HubProcess]:
+async def hub_of(start_hub: StartHub, folder: Path, terminal: Terminal, *options: str) -> AsyncIterator[HubProcess]:
     hub = await asyncio.to_thread(
         start_hub,
         *("--source", "xtquant", "--xtquant-folder", str(folder), "--xtquant-addresses", terminal.address),
@@ -58,4 +56,3 @@ async def test_ticks_of_the_terminal_reach_a_python_client(start_hub: StartHub, 
                     if row.origin == "live":
                         break
             assert (row.code, row.time, row.lastPrice, row.seq) == ("600003.SH", TEN_MS + 3000, 10.02, 2)
-
