@@ -48,7 +48,11 @@ class Owner:
             raise CallTimeout(f"xtdata is still busy with {self.stuck}")
         done: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((lambda: function(*args), done))
-        finished, _ = await asyncio.wait({done}, timeout=timeout_s)
+        try:
+            finished, _ = await asyncio.wait({done}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
         if not finished:
             self.stuck = name
             done.cancel()

@@ -9,7 +9,7 @@ import pytest
 from bridge.source import SourceState
 from hub.schema import CHANNELS
 from tests.bridge.xtquant.support.running import Clock, running
-from tests.bridge.xtquant.support.terminal import MIDNIGHT_MS, TEN_MS, Terminal, a_terminal, codes_of, tick
+from tests.bridge.xtquant.support.terminal import MIDNIGHT_MS, TEN_MS, a_terminal, codes_of, tick
 
 SH, SZ = codes_of(30), codes_of(3, "SZ")
 SECTORS = {"沪深A股": [*SH, *SZ], "沪深300": SH[:2]}
@@ -281,7 +281,3 @@ def test_a_source_is_no_invention(tmp_path: Path) -> None:
     source = XtquantSource(Options(sectors=(), data=tmp_path))
     assert (source.name, source.simulated, source.continues) == ("xtquant", False, True)
     assert source.channels == frozenset(CHANNELS) - {"status"}
-
-
-def test_the_terminal_of_a_test_is_scripted() -> None:
-    assert Terminal({"a": ["600000.SH"], "b": ["600000.SH"]}).codes == ["600000.SH"]
