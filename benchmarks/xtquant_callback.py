@@ -81,9 +81,16 @@ async def measure(folder: Path, instruments: int, slices: int, scratch: Path) ->
     before = market(codes, 0, time.time_ns() // 1_000_000 - 60_000)  # the state at the subscription is no live row
     async with a_terminal({"沪深A股": codes}, ticks=before) as terminal:
         settings = Settings(
-            **{"port": 0, "source": "xtquant", "xtquant_folder": folder, "xtquant_addresses": (terminal.address,)},
-            **{"xtquant_sectors": ("沪深A股",), "xtquant_universes": (), "data": scratch, "journal": False},
-            **{"log_level": "error", "drain_s": 0},
+            port=0,
+            source="xtquant",
+            xtquant_folder=folder,
+            xtquant_addresses=(terminal.address,),
+            xtquant_sectors=("沪深A股",),
+            xtquant_universes=(),
+            data=scratch,
+            journal=False,
+            log_level="error",
+            drain_s=0,
         )
         stopped = asyncio.Event()
         opened = without_journal(History(ring_rows=50, ring_bytes=1 << 28), scratch)
@@ -112,7 +119,7 @@ async def push_all(terminal: Terminal, codes: list[str], slices: int, moments: M
         terminal.as_bson = False  # it is BSON already
         terminal.push_raw(numbers[0], wanted)
         async with asyncio.timeout(60):
-            while now_ms not in moments.published_ns:
+            while now_ms not in moments.published_ns:  # noqa: ASYNC110 - an event would be set on the path measured
                 await asyncio.sleep(0.005)
         if number >= WARM_UP:
             sent.append(now_ms)

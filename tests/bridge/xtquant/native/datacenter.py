@@ -241,9 +241,7 @@ class IPythonApiClient:
                 kind, *rest = pickle.loads(self._receive(size))
                 if kind == "abort":
                     os.abort()
-                elif kind == "push":
-                    self._said.put(rest)
-                elif kind == "tell":
+                elif kind == "push" or kind == "tell":
                     self._said.put(rest)
                 else:
                     number, value = rest
