@@ -12,14 +12,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from time import time_ns
 
-from bridge.app import App
+from bridge.app import COLLECT_AFTER, PROGRAM, App
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
+from bridge.feed.isolation import ChildRefused, supervise
 from bridge.feed.stdin import when_stdin_ends
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
 from bridge.rowfile import RecordingError
-from bridge.source import Source
+from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
@@ -32,6 +33,8 @@ from hub.opening import Opened, with_journal, without_journal
 
 EXIT_ENDED = 1
 EXIT_USAGE = 2
+EXIT_AGAIN = 3
+"""Whoever started the feeder is to start it again."""
 FED = "feed"
 """What the journal of a fed hub has as its source, whoever feeds it."""
 
@@ -45,13 +48,17 @@ def main() -> int:
         configure_logging(settings.log_format, settings.log_level)
         source = own_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            if settings.role == "feeder" and source is not None:
-                runner.run(feed(settings, source))
+            if settings.role == "feeder":
+                runner.run(supervised(settings) if source is None else feed(settings, source))
             else:
                 runner.run(serve(settings, source))
     except FeedEnded as ended:
         print(f"run_hub.py: {ended}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_ENDED
+    except ProcessMustEnd as error:
+        print(f"run_hub.py: the source can't go on in this process: {error}", file=sys.stderr)  # noqa: T201
+        logging.shutdown()
+        os._exit(EXIT_AGAIN)  # not in order: a call into the vendor's library may hang for ever
     except (SettingsError, RecordingError, StartError) as error:
         print(f"run_hub.py: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_USAGE
@@ -68,7 +75,7 @@ def own_source(settings: Settings) -> Source | None:
     if settings.source == "feed":
         return None
     source = make_source(settings)
-    return None if settings.isolate_source else source
+    return None if settings.is_isolated else source
 
 
 async def serve(settings: Settings, source: Source | None) -> None:
@@ -156,10 +163,22 @@ async def feed(settings: Settings, source: Source) -> None:
     try:
         print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
         gc.freeze()  # what the start built stays: the collector need not look at it again
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
         await feeding.run(stopped)
     finally:
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+
+async def supervised(settings: Settings) -> None:
+    """Keep a feeder for a hub elsewhere running in a process of its own until a signal comes. Raises StartError."""
+    stopped = asyncio.Event()
+    _on_signals(stopped.set)
+    print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
+    try:
+        await supervise(settings, PROGRAM, stopped)
+    except (ChildRefused, OSError) as error:
+        raise StartError(str(error)) from None
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ CLIENT_VARIABLES: Final = frozenset({"ARGUS_URL"})
 """Variables that the client reads: the hub passes over them. Any other unknown ``ARGUS_*`` is taken for a typo."""
 
 _CONFIG: Final = f"{PREFIX}CONFIG"
-_SECRETS: Final = frozenset({"token", "feed_token"})
+_SECRETS: Final = frozenset({"token", "feed_token", "xtquant_token"})
 
 _SCHEMAS: Final[Mapping[str, Any]] = Settings.model_json_schema()["properties"]
 

@@ -104,9 +104,17 @@ class Watch:
         reasons = self._health.reasons_not_ready(now_ms)
         if self._is_mute(now_ms):
             reasons.append(f"the source {self._hub.source.name} is connected, but no row has come yet in open markets")
+        if reasons and self.source_state == "degraded":
+            reasons.append(f"the source {self._hub.source.name} is degraded: {self.source_reason}")
         if self.source_state == "away":
             reasons.append(f"the source {self._hub.source.name} is away: {self.source_reason}")
         return reasons
+
+    def reasons_degraded(self) -> list[str]:
+        """What the source says is wrong although it gives rows; empty when all is well."""
+        if self.source_state != "degraded":
+            return []
+        return [f"the source {self._hub.source.name} is degraded: {self.source_reason}"]
 
     def _is_mute(self, now_ms: int) -> bool:
         """Whether rows have been due for too long without any market having spoken at all."""
