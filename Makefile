@@ -35,7 +35,7 @@ typecheck: setup
 
 unit:
 	@sh setup.sh --browser
-	$(PY) -m pytest --cov=hub $(ARGS)
+	$(PY) -m pytest --cov=hub -n auto --dist loadfile $(ARGS)
 
 SOAK_S ?= 600
 

@@ -113,7 +113,7 @@ class App:
             observers,
             self._on_status,
             past=DeliveredRows(opened.history, opened.run),
-            was_mute=health.was_mute,
+            was_mute=self._watch.was_mute,
             away=opened.goes_on and source is not None,  # a feeder brings what came meanwhile, or says that it can't
             now_ms=self._source.now_ms,
             on_told=self._on_told,

@@ -171,6 +171,7 @@ class Hub:
             return
         batch, self._unsettled = self._unsettled, None
         self._store.settle()
+        self.history.trim()
         if batch:
             self.on_stored(batch)
 

@@ -3,11 +3,13 @@
 The server does for it what is the same for everybody: the port, the handshake, pings, and the end of the day.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Response
+
+if TYPE_CHECKING:
+    from hub.peers import PeerConnection
 
 
 class Endpoint(Protocol):
@@ -21,8 +23,8 @@ class Endpoint(Protocol):
     def max_message_bytes(self) -> int:
         """The largest message that a peer may send; a larger one closes its connection with 1009."""
 
-    def refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
+    def refuse(self, connection: "PeerConnection", headers: Headers) -> Response | None:
         """Why this peer may not connect; None when it may."""
 
-    async def serve(self, connection: ServerConnection) -> None:
+    async def serve(self, connection: "PeerConnection") -> None:
         """Speak with one peer until its connection has ended. Returning closes it with 1000."""

@@ -7,7 +7,7 @@ as long as a cursor still stands in it: so the reader can say exactly what it lo
 """
 
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
@@ -23,6 +23,11 @@ from hub.topic import Topic
 from hub.wire import Packed, pack
 
 SEGMENT_ROWS: Final = 4096
+
+SPARE_ROWS: Final = 64
+"""A topic may hold at most so many rows more than its share: they are let go a few at a time, which is cheaper."""
+TRIM_SHARE: Final = 2
+"""For every row that came, so many are let go at most: else topics that speak alike would all be due at once."""
 
 PLACE_BYTES: Final = 40
 """What a place in the log costs as long as its segment is kept: four lists of 8 bytes, and their spare room."""
@@ -52,9 +57,11 @@ class History:
         self.past: Past | None = None
         """What can be read back of rows that memory has let go."""
         self._ring_rows = ring_rows
-        self._ring_slack = max(1, ring_rows // 16)
+        self._ring_slack = min(max(1, ring_rows // 16), SPARE_ROWS)
         self._ring_bytes = ring_bytes
         self._bytes = 0
+        self._crowded: OrderedDict[Topic, None] = OrderedDict()  # those that hold more than their share
+        self._trimmed_at = 0
         self._restored_at = 0
         self._segments: deque[Segment] = deque([Segment(first_at=1)])
         self._notices: list[GapNotice] = []
@@ -92,7 +99,7 @@ class History:
                 self.time_ms = max(self.time_ms, was.newest_time_ms)
         self.past = past
         self.late_at = late_at
-        self.at = self.delivered_at = self._restored_at = self._notices_from = past.at
+        self.at = self.delivered_at = self._trimmed_at = self._restored_at = self._notices_from = past.at
         self._segments = deque([Segment(first_at=self.at + 1)])
         self._notices = list(past.gaps_between(self.at, self.at + 1))
 
@@ -120,7 +127,8 @@ class History:
             self._add(segment, topics[part], arrived.times[part], recv, arrived.packed[part])
             start = part.stop
             if len(segment.rows) == SEGMENT_ROWS:
-                self._begin_segment()
+                segment.next = Segment(first_at=self.at + 1)
+                self._segments.append(segment.next)
         if channel != STATUS:
             self.time_ms = max(self.time_ms, max(arrived.times, default=0))
         return created, refused
@@ -152,7 +160,7 @@ class History:
         """
         at, held, limit = self.at, len(segment.rows), self._ring_rows + self._ring_slack
         keep, number, join = segment.rows.append, segment.seqs.append, b"".join
-        crowded: dict[Topic, None] = {}
+        crowded = self._crowded
         for topic, time_ms, packed in zip(topics, times, given, strict=True):
             at += 1
             topic.at = at
@@ -178,8 +186,6 @@ class History:
         size = sum(map(len, segment.rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
         segment.bytes += size
         self._bytes += size
-        for topic in crowded:
-            self._shorten(topic)
 
     def note_gap(self, notice: GapNotice) -> None:
         """Keep a gap notice whose place is after the newest row that was delivered."""
@@ -319,12 +325,16 @@ class History:
 
     # What is let go
 
-    def _begin_segment(self) -> None:
-        segment = Segment(first_at=self.at + 1)
-        self._segments[-1].next = segment
-        self._segments.append(segment)
-        while self._bytes > self._ring_bytes and self._segments[0].end_at - 1 <= self.delivered_at:
-            self._let_go(self._segments.popleft())
+    def trim(self) -> None:
+        """Let go what is more than the byte budget or a topic's share, of what was delivered. Nobody waits for that."""
+        segments = self._segments
+        while self._bytes > self._ring_bytes and len(segments) > 2 and segments[1].first_at <= self.delivered_at + 1:
+            self._let_go(segments.popleft())
+        allowed = TRIM_SHARE * (self.at - self._trimmed_at)
+        self._trimmed_at = self.at
+        while self._crowded and allowed > 0:
+            topic, _ = self._crowded.popitem(last=False)
+            allowed -= self._shorten(topic)
 
     def _let_go(self, segment: Segment) -> None:
         last_at = segment.end_at - 1
@@ -351,11 +361,11 @@ class History:
             self._notices = [notice for notice in self._notices if notice.after_at >= kept_from]
             self._notices_from = max(self._notices_from, kept_from)
 
-    def _shorten(self, topic: Topic) -> None:
-        """Let the oldest rows of a topic that has more than its share go, a few at a time to make it cheap."""
-        ats = topic.held_before(self.delivered_at)[: topic.held - self._ring_rows]
+    def _shorten(self, topic: Topic) -> int:
+        """Let the oldest rows of a topic go that are more than its share. Returns how many."""
+        ats = topic.held_before(self.delivered_at)[: max(0, topic.held - self._ring_rows)]
         if not ats:
-            return
+            return 0
         for at in ats:
             segment = self._segments[self._number(at)]
             size = len(segment.rows[at - segment.first_at] or b"") + ROW_BYTES
@@ -364,6 +374,7 @@ class History:
             self._bytes -= size
         self.evicted_rows += len(ats)
         topic.drop(len(ats))
+        return len(ats)
 
     def _leave(self, segment: Segment, at: int) -> None:
         """Rows of a segment up to ``at`` are in memory only, which lets them go: who stands before them loses them."""
@@ -409,9 +420,8 @@ class History:
         return self.past if self.past is not None and topic.evicted_at <= self.past.at else None
 
     def _number(self, at: int) -> int:
-        """The place of the segment in memory in which a row is, or will be."""
-        number = bisect_right(self._segments, at - 1, key=lambda segment: segment.end_at - 1)
-        return min(number, len(self._segments) - 1)
+        """The place of the segment in memory in which a row is, or will be. All but the newest are full."""
+        return max(0, min((at - self._segments[0].first_at) // SEGMENT_ROWS, len(self._segments) - 1))
 
     def _cursor(self, at: int, told: int = 0) -> Cursor:
         is_in_memory = at + 1 >= self._segments[0].first_at

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import BINARY, Frame
 from websockets.http11 import Request
+from websockets.protocol import Event
 from websockets.server import ServerProtocol
 
 from hub.connection import CLOSE_TIMEOUT_S, WRITE_HIGH_BYTES, WRITE_LOW_BYTES
@@ -19,12 +22,28 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("argus.server")
 
 
+def _takes_nothing(_: bytes) -> bool:
+    """Where nobody takes messages at once, all of them wait for ``recv``."""
+    return False
+
+
 class PeerConnection(ServerConnection):
     """The library's connection, entered after the handshake."""
+
+    take_at_once: Callable[[bytes], bool] = staticmethod(_takes_nothing)
+    """Takes a binary message in the very turn in which it came; False leaves it to ``recv``, as all that come after
+    one that waits there. To wake a task that waits in ``recv`` costs as much as all that is done with a row."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport. The library's own way would begin the handshake, which is over."""
         Connection.connection_made(self, transport)
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame."""
+        assert isinstance(event, Frame)  # noqa: S101 - there is one request, and it is answered
+        is_whole = event.opcode is BINARY and event.fin
+        if not (is_whole and not self.recv_messages.frames and self.take_at_once(bytes(event.data))):
+            super().process_event(event)
 
 
 class Peers:

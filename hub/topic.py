@@ -31,6 +31,7 @@ class Topic:
         "newest",
         "newest_time_ms",
         "newest_times",
+        "number",
         "seq",
         "source_head_bytes",
         "time_ms",
@@ -42,6 +43,8 @@ class Topic:
         self.name = channel + ":" + code
         self.seq = 0
         self.at = 0
+        self.number = -1
+        """Its number in the journal, from 0 in the order in which topics first spoke; -1 as long as it has none."""
         self.newest = b""
         self.time_ms = 0
         """Of the newest row."""

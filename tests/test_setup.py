@@ -224,7 +224,7 @@ def test_a_missing_browser_is_installed_by_root_for_the_tests_only(sandbox: Sand
     assert sandbox.noted("apt-get") == []
     assert sandbox.make("unit").code == 0
     assert sandbox.noted("apt-get")[1].endswith(" chromium")
-    assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub"]
+    assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub -n auto --dist loadfile"]
 
 
 def test_a_missing_browser_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> None:

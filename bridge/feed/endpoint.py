@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
@@ -30,6 +30,7 @@ from bridge.feed.messages import (
 )
 from bridge.feed.right import FeedRight, address_of
 from bridge.feed.source import FeedRefused, FeedSource
+from hub.peers import PeerConnection
 
 PATH: Final = "/feed"
 
@@ -56,11 +57,11 @@ class FeedEndpoint:
         self._right = right
         self._hello_timeout_s = hello_timeout_s
 
-    def refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
+    def refuse(self, connection: PeerConnection, headers: Headers) -> Response | None:
         """Why this peer may not feed; None when it may."""
         return self._right.refuse(connection, headers)
 
-    async def serve(self, connection: ServerConnection) -> None:
+    async def serve(self, connection: PeerConnection) -> None:
         """Take what one feeder brings, until its connection has ended."""
         peer = f"feeder at {address_of(connection)}"
         link = FeedLink(connection, self._source)
@@ -80,13 +81,14 @@ class FeedEndpoint:
             self._source.leave(link, _loss(connection), keeps=not is_going)
             link.stop()
 
-    async def _converse(self, connection: ServerConnection, link: "FeedLink", reader: Reader) -> None:
+    async def _converse(self, connection: PeerConnection, link: "FeedLink", reader: Reader) -> None:
         hello = await self._introduction(connection, reader)
         if not await self._is_running(connection):
             return
         welcome = self._source.enter(link, hello)
         await connection.send(encode(welcome))
         link.begin(welcome)
+        connection.take_at_once = partial(self._take_at_once, link, reader)
         rows = 0
         async for data in connection:
             message = reader.read(data)
@@ -97,7 +99,19 @@ class FeedEndpoint:
                 rows = 0
                 await asyncio.sleep(0)
 
-    async def _introduction(self, connection: ServerConnection, reader: Reader) -> Hello:
+    def _take_at_once(self, link: "FeedLink", reader: Reader, data: bytes) -> bool:
+        """Take what can be understood; the rest is for the conversation, which ends with it."""
+        try:
+            message = reader.read(data)
+        except FeedViolation:
+            return False
+        if isinstance(message, Hello):
+            return False
+        if message is not None:
+            self._source.take(link, message)
+        return True
+
+    async def _introduction(self, connection: PeerConnection, reader: Reader) -> Hello:
         try:
             async with asyncio.timeout(self._hello_timeout_s):
                 while (message := reader.read(await connection.recv())) is None:
@@ -108,7 +122,7 @@ class FeedEndpoint:
             raise FeedViolation("the first message must be hello")
         return message
 
-    async def _is_running(self, connection: ServerConnection) -> bool:
+    async def _is_running(self, connection: PeerConnection) -> bool:
         """Wait until the source takes batches; False when the feeder has gone meanwhile."""
         running = asyncio.ensure_future(self._source.running())
         gone = asyncio.ensure_future(connection.wait_closed())
@@ -119,7 +133,7 @@ class FeedEndpoint:
             running.cancel()
             gone.cancel()
 
-    async def _dismiss(self, connection: ServerConnection, code: int, word: str, reason: str) -> None:
+    async def _dismiss(self, connection: PeerConnection, code: int, word: str, reason: str) -> None:
         with suppress(ConnectionClosed):
             await connection.send(encode(Error(word, reason)))
         await connection.close(code, short_reason(reason))
@@ -128,7 +142,7 @@ class FeedEndpoint:
 class FeedLink:
     """What the hub sends to one feeder after its welcome: acknowledgements and what is wanted, the newest only."""
 
-    def __init__(self, connection: ServerConnection, source: FeedSource) -> None:
+    def __init__(self, connection: PeerConnection, source: FeedSource) -> None:
         self._connection = connection
         self._source = source
         self._is_ended = False
@@ -188,7 +202,7 @@ class FeedLink:
         await self._connection.send(encode(message))
 
 
-def _loss(connection: ServerConnection) -> str:
+def _loss(connection: PeerConnection) -> str:
     if connection.close_code == 1000:
         return "the feeder has ended"
     reason = f": {connection.close_reason}" if connection.close_reason else ""

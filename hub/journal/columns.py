@@ -56,6 +56,14 @@ def large(data: bytes | Iterable[int] = b"") -> "array[int]":
     return array("q", data)
 
 
+def joined(parts: Iterable["array[int]"]) -> "array[int]":
+    """Numbers of 8 bytes, one column behind the other."""
+    column = large()
+    for part in parts:
+        column.extend(part)
+    return column
+
+
 def encode(columns: Columns) -> bytes:
     """The head of a record of rows."""
     numbers, lengths, seqs, times, runs = columns

@@ -5,7 +5,7 @@ Batches that follow each other share a record, so that a source that gives a row
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import accumulate, chain
@@ -15,7 +15,7 @@ import msgspec
 
 from hub.journal import columns
 from hub.journal.archive import encode_gap
-from hub.journal.columns import Columns, Runs, large, small
+from hub.journal.columns import Columns, Runs, joined, large, small
 from hub.journal.marks import PAGE_ROWS
 from hub.journal.record import HEADER_BYTES, Kind, encode
 from hub.past import GapNotice
@@ -91,11 +91,11 @@ class Encoder:
     def __init__(self) -> None:
         self._buffer = BytesIO()
 
-    def encode(self, entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tuple[Appended, memoryview]:
+    def encode(self, entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, memoryview]:
         """Make the bytes of everything that follows row ``at``, in order and without a hole.
 
         Args:
-            numbers: those of the known topics.
+            known: how many topics have a number.
 
         Returns:
             What it holds, and the bytes (none if there is nothing to write); release them before the next call.
@@ -103,7 +103,7 @@ class Encoder:
         Raises:
             ValueError: there is a hole.
         """
-        done, items = _plan(entries, at, numbers)
+        done, items = _plan(entries, at, known)
         if self._buffer.tell() > _KEPT_BYTES:
             self._buffer = BytesIO()
         self._buffer.seek(0)
@@ -142,7 +142,7 @@ class Encoder:
         buffer.seek(end)
 
 
-def _plan(entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tuple[Appended, list[_Item]]:
+def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list[_Item]]:
     done = Appended(at)
     items: list[_Item] = []
     stretches: list[Stretch] = []
@@ -155,7 +155,7 @@ def _plan(entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tu
                 stretches.append(entry)
                 done.at += len(entry.rows)
                 continue
-        items += _records(stretches, numbers, done.topics)
+        items += _records(stretches, known, done.topics)
         stretches.clear()
         if isinstance(entry, Stretch):
             items += [entry.batch] if entry.batch else []
@@ -165,11 +165,11 @@ def _plan(entries: Iterable[Entry], at: int, numbers: Mapping[Topic, int]) -> tu
             done.run, done.batch = entry.run, 0
         elif entry.after_at != done.at:
             raise ValueError(f"a gap notice after row {entry.after_at} does not follow row {done.at}")
-    items += _records(stretches, numbers, done.topics)
+    items += _records(stretches, known, done.topics)
     return done, items
 
 
-def _records(stretches: Sequence[Stretch], numbers: Mapping[Topic, int], created: list[Topic]) -> Iterator[RowsRecord]:
+def _records(stretches: Sequence[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
     """Join stretches and cut them into records of a page at most."""
     if not stretches:
         return
@@ -180,15 +180,15 @@ def _records(stretches: Sequence[Stretch], numbers: Mapping[Topic, int], created
     _, _, _, topics, seqs, times, rows = stretches[0]
     if len(stretches) > 1:
         topics = list(chain.from_iterable(stretch.topics for stretch in stretches))
-        seqs = large(chain.from_iterable(stretch.seqs for stretch in stretches))
-        times = large(chain.from_iterable(stretch.times for stretch in stretches))
+        seqs = joined(stretch.seqs for stretch in stretches)
+        times = joined(stretch.times for stretch in stretches)
         rows = list(chain.from_iterable(stretch.rows for stretch in stretches))
-    topic_numbers = _numbers(topics, numbers, created)
+    numbers = _numbers(topics, known, created)
     for start in range(0, len(rows), PAGE_ROWS):
         part = slice(start, start + PAGE_ROWS)
         runs = slice(bisect_right(starts, start) - 1, bisect_left(starts, part.stop))
         cut = Columns(
-            topic_numbers[part],
+            numbers[part],
             small(map(len, rows[part])),
             seqs[part],
             times[part],
@@ -197,14 +197,13 @@ def _records(stretches: Sequence[Stretch], numbers: Mapping[Topic, int], created
         yield RowsRecord(first_at + start, cut, rows[part])
 
 
-def _numbers(topics: Sequence[Topic], numbers: Mapping[Topic, int], created: list[Topic]) -> "array[int]":
+def _numbers(topics: Sequence[Topic], known: int, created: list[Topic]) -> "array[int]":
     try:
-        return small(map(numbers.__getitem__, topics))
-    except KeyError:
-        known = dict(numbers)
-        known.update((topic, len(numbers) + i) for i, topic in enumerate(created))
+        return small([topic.number for topic in topics])
+    except OverflowError:  # one has none yet
+        new = {topic: known + i for i, topic in enumerate(created)}
         for topic in topics:
-            if topic not in known:
-                known[topic] = len(known)
+            if topic.number < 0 and topic not in new:
+                new[topic] = known + len(new)
                 created.append(topic)
-        return small(map(known.__getitem__, topics))
+        return small([new.get(topic, topic.number) for topic in topics])

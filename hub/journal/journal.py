@@ -118,7 +118,7 @@ class Journal(Past):
         if self.failed:
             raise JournalError(self.failed)
         self._count()
-        appended, data = self._encoder.encode(entries, self.at, self._numbers)
+        appended, data = self._encoder.encode(entries, self.at, len(self._archive.topics))
         if not data:
             return
         start = self._writer.length
@@ -194,8 +194,8 @@ class Journal(Past):
         """Know what was written."""
         index = self._opened.index
         if appended.topics:
-            for topic in appended.topics:
-                self._numbers[topic] = len(self._numbers)
+            for number, topic in enumerate(appended.topics, len(self._archive.topics)):
+                topic.number = number
             self._archive.topics += appended.topics
             self._tally.declare([(topic.channel, topic.code) for topic in appended.topics])
         for offset, record in appended.rows:

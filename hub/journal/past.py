@@ -7,7 +7,7 @@ from typing import TypeVar
 from hub.journal.archive import Archive
 from hub.journal.encoder import RowsRecord
 from hub.journal.finder import Finder
-from hub.journal.marks import Mark
+from hub.journal.marks import NEVER_MS, Mark
 from hub.journal.tally import Tally
 from hub.past import GapNotice
 from hub.segment import Segment
@@ -38,14 +38,14 @@ class Past:
         self._tally = tally
         self._archive = Archive(folder, on_drop=on_drop, on_note=on_note, mark_now=mark_now)
         self._finder = Finder(self._archive, tally)
-        self._numbers: dict[Topic, int] = {}
         self._uncounted: list[RowsRecord] = []
 
     def attach(self, topic_of: Callable[[str, str], Topic]) -> None:
         """Be told the topics (by channel and code) of what was restored; before anything is read or appended."""
         topics = [topic_of(channel, code) for channel, code in self._tally.names]
+        for number, topic in enumerate(topics):
+            topic.number = number
         self._archive.topics = topics
-        self._numbers = {topic: number for number, topic in enumerate(topics)}
 
     @property
     def first_at(self) -> int:
@@ -72,11 +72,11 @@ class Past:
 
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held; above its newest where none is."""
-        return self._archive.base.seq(self._numbers[topic]) + 1 if topic in self._numbers else 1
+        return self._archive.base.seq(topic.number) + 1 if topic.number >= 0 else 1
 
     def evicted_time_ms(self, topic: Topic) -> int:
         """The newest ``time`` among the rows of a topic that are no longer held; -1 where there are none."""
-        return self._archive.base.newest_time_ms(self._numbers[topic]) if topic in self._numbers else -1
+        return self._archive.base.newest_time_ms(topic.number) if topic.number >= 0 else NEVER_MS
 
     def at_of(self, topic: Topic, seq: int) -> int | None:
         """The arrival number of a row; None when it is not held."""
@@ -118,10 +118,10 @@ class Past:
         return self._by_topic(self._finder.first_after(self._known(topics), at))
 
     def _by_number(self, seqs: Mapping[Topic, int]) -> dict[int, int]:
-        return {self._numbers[topic]: seq for topic, seq in seqs.items() if topic in self._numbers}
+        return {topic.number: seq for topic, seq in seqs.items() if topic.number >= 0}
 
     def _known(self, topics: Iterable[Topic]) -> list[int]:
-        return [self._numbers[topic] for topic in topics if topic in self._numbers]
+        return [topic.number for topic in topics if topic.number >= 0]
 
     def _by_topic(self, found: Mapping[int, _Answer]) -> dict[Topic, _Answer]:
         topics = self._archive.topics

@@ -185,6 +185,7 @@ def test_without_a_journal_a_reader_is_told_exactly_what_it_lost_however_much_ha
     for number in range(3, 40):
         history.append("tick", [tick(B if number % 5 == 0 else A, number)], 1)
         history.delivered_at = history.at
+        history.trim()
     topics = {topic.code: topic for topic in history.topics}
     losses, story = losses_of(read_all(cursor, set(topics.values()), history.at))
     assert losses == {A: (2, topics[A].first_seq - 1), B: (1, topics[B].first_seq - 1)}

@@ -39,6 +39,7 @@ def append(history: History, *codes: str, delivered: bool = True) -> None:
     history.append("tick", [tick(code, history.at + number) for number, code in enumerate(codes, 1)], 7)
     if delivered:
         history.delivered_at = history.at
+        history.trim()
 
 
 def topic_of(history: History, code: str) -> Topic:
@@ -125,7 +126,7 @@ def test_the_newest_time_of_the_market_never_falls_and_is_not_that_of_the_hubs_o
     [
         (A, 1),
         (*tick(A), None),
-        tick(A, 1, object()),
+        tick(A, 1, ...),
         tick(A, 1, 2**64),
         tick(A, 2**63),
         tick(A, 1.5),  # type: ignore[arg-type]
@@ -372,16 +373,31 @@ def test_a_row_that_is_not_delivered_is_never_let_go(ring_rows: int, ring_bytes:
 def test_once_delivered_it_goes_as_others_do(ring_rows: int, ring_bytes: int) -> None:
     history = make_history(ring_rows=ring_rows, ring_bytes=ring_bytes)
     append(history, *[A] * 20, delivered=False)
+    history.trim()
+    assert len(held(history, A)) == 20
     history.delivered_at = history.at
     append(history, *[A] * 4)
     assert len(held(history, A)) <= 8
+
+
+def test_of_topics_that_speak_alike_not_all_are_trimmed_at_once() -> None:
+    codes = [f"{number:06}.SZ" for number in range(50)]
+    history = make_history(*codes * 100, ring_rows=100)
+    at_once = 100 // 16 + 3  # rows of one topic, with those that come while it waits
+    evicted = []
+    for _ in range(100):
+        before = history.evicted_rows
+        append(history, *codes)
+        evicted.append(history.evicted_rows - before)
+    assert max(evicted) <= hub.history.TRIM_SHARE * len(codes) + at_once
+    assert sum(evicted) >= len(codes) * (100 - at_once)
 
 
 # Losses of a reader that lags
 
 
 def test_a_lagging_reader_is_told_exactly_what_it_lost_by_trimming() -> None:
-    history = make_history(A, A, A, ring_rows=1)
+    history = make_history(A, A, A, ring_rows=2)
     cursor = history.cursor_after(0)
     assert read(cursor, topics_of(history, A), most=1) == [(A, 1)]
     append(history, B, A, A)

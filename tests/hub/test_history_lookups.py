@@ -168,6 +168,7 @@ def test_without_a_journal_what_memory_let_go_may_be_lost() -> None:
     for number in range(1, 7):
         history.append("tick", [tick(A, number)], 1)
         history.delivered_at = history.at
+        history.trim()
     (a,) = history.topics
     assert history.first_seq(a) == 5
     assert history.evicted_time_ms(a) == 4

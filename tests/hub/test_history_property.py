@@ -49,22 +49,22 @@ def test_a_cursor_gives_what_a_naive_list_gives(
             for code in codes:
                 name = f"{channel}:{code}"
                 arrived.append((name, 1 + sum(name == other for other, _ in arrived)))
-    topics = topics_by_name(history)
-    names = data.draw(st.sets(st.sampled_from(sorted(topics)))) if topics else set()
-    after = data.draw(st.integers(0, history.at))
-    up_to = data.draw(st.integers(after, history.at))
-    begins = data.draw(st.dictionaries(st.sampled_from(sorted(names)), st.integers(0, 12))) if names else {}
-    most = data.draw(st.integers(1, 20))
+        topics = topics_by_name(history)
+        names = data.draw(st.sets(st.sampled_from(sorted(topics)))) if topics else set()
+        after = data.draw(st.integers(0, history.at))
+        up_to = data.draw(st.integers(after, history.at))
+        begins = data.draw(st.dictionaries(st.sampled_from(sorted(names)), st.integers(0, 12))) if names else {}
+        most = data.draw(st.integers(1, 20))
 
-    cursor, told = history.cursor_after(after), Told()
-    for _ in range(1000):
-        if cursor.at >= up_to:
-            break
-        rows = shorten(
-            cursor.read(up_to, {topics[n] for n in names}, {topics[n]: seq for n, seq in begins.items()}, most)
-        )
-        assert len(rows) <= most
-        told += rows
+        cursor, told = history.cursor_after(after), Told()
+        for _ in range(1000):
+            if cursor.at >= up_to:
+                break
+            rows = shorten(
+                cursor.read(up_to, {topics[n] for n in names}, {topics[n]: seq for n, seq in begins.items()}, most)
+            )
+            assert len(rows) <= most
+            told += rows
     expected = [row for at, row in enumerate(arrived, 1) if after < at <= up_to]
     assert told == [(name, seq) for name, seq in expected if name in names and seq >= begins.get(name, 0)]
 
@@ -115,6 +115,7 @@ class Log(RuleBasedStateMachine):
     @rule(back=st.integers(0, 10))
     def deliver(self, back: int) -> None:
         self.history.delivered_at = max(self.history.delivered_at, self.history.at - back)
+        self.history.trim()
 
     @rule(names=st.sets(st.sampled_from(NAMES)), at=st.integers(0, 300))
     def begin(self, names: set[str], at: int) -> None:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
@@ -42,16 +41,36 @@ class Echo:
     def __init__(self) -> None:
         self.closed: list[int | None] = []
 
-    def refuse(self, connection: ServerConnection, headers: Headers) -> Response | None:
+    def refuse(self, connection: PeerConnection, headers: Headers) -> Response | None:
         headers.get("Authorization")
         return None if self.refusal is None else connection.respond(self.refusal, "Not you.\n")
 
-    async def serve(self, connection: ServerConnection) -> None:
+    async def serve(self, connection: PeerConnection) -> None:
         try:
             async for message in connection:
                 await connection.send(message)
         finally:
             self.closed.append(connection.close_code)
+
+
+class TakesAtOnce(Echo):
+    """Takes what it can at once, and tells which way each message came. What begins with a ? it can't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[tuple[str, bytes | str]] = []
+
+    async def serve(self, connection: PeerConnection) -> None:
+        connection.take_at_once = self.take
+        async for message in connection:
+            self.taken.append(("later", message))
+            await connection.send(message)
+
+    def take(self, message: bytes) -> bool:
+        if message.startswith(b"?"):
+            return False
+        self.taken.append(("at once", message))
+        return True
 
 
 @asynccontextmanager
@@ -213,3 +232,45 @@ async def test_peers_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
         await until(lambda: len(pinged) >= 2)
         await socket.send("still here")
         assert await heard(socket) == "still here"
+
+
+@BOTH_LOOPS
+async def test_binary_messages_can_be_taken_in_the_turn_in_which_they_come() -> None:
+    echo = TakesAtOnce()
+    async with served(echo) as hub, peer(hub) as socket:
+        for message in (b"1", b"2", "text", b"3", b"?end"):
+            await socket.send(message)
+            if message in ("text", b"?end"):
+                assert await heard(socket) == message
+    assert echo.taken == [
+        ("at once", b"1"),
+        ("at once", b"2"),
+        ("later", "text"),
+        ("at once", b"3"),
+        ("later", b"?end"),
+    ]
+
+
+async def test_what_comes_behind_a_message_that_waits_waits_too() -> None:
+    echo = TakesAtOnce()
+    async with served(echo) as hub, peer(hub) as socket:
+        socket.transport.write(b"".join(map(masked, (b"1", b"?2", b"3", b"4"))))  # in one piece: they come in one turn
+        assert await heard(socket) == b"?2"
+        assert await heard(socket) == b"3"
+        assert await heard(socket) == b"4"
+    assert echo.taken == [("at once", b"1"), ("later", b"?2"), ("later", b"3"), ("later", b"4")]
+
+
+async def test_a_message_in_fragments_is_put_together_before_what_follows_it() -> None:
+    echo = TakesAtOnce()
+    async with served(echo) as hub, peer(hub) as socket:
+        await socket.send([b"a", b"b", b"c"])
+        await socket.send(b"?end")
+        assert await heard(socket) == b"abc"
+        assert await heard(socket) == b"?end"
+    assert echo.taken == [("later", b"abc"), ("later", b"?end")]
+
+
+def masked(message: bytes) -> bytes:
+    """A binary message as a client sends it, with a mask that changes nothing."""
+    return bytes((0x82, 0x80 | len(message), 0, 0, 0, 0)) + message
