@@ -1,9 +1,10 @@
 """Reads ticks out of BSON by their layout, without a decoder.
 
 The ticks of a callback are laid out alike: the same fields in the same order, and only the numbers differ. So what is
-not a number is held against what is expected in one comparison, and all numbers are taken out at once. That is six
-times as fast as xtquant's own decoder on Pythons for which it has no compiled one (3.12 and newer), and as fast as that
-where it has. A tick of another layout is decoded as xtquant does it, and its layout learned.
+not a number is held against what is expected in one comparison, and all numbers are taken out at once. That is ten
+times as fast as xtquant's own decoder. (Its wheel has compiled ones for Python 3.7 to 3.11, but they need pymongo's
+package `bson`; without that it falls back to pure Python on these, too.) A tick of another layout is decoded as xtquant
+does it, and its layout learned.
 """
 
 import struct
