@@ -84,7 +84,7 @@ async def test_what_a_new_subscription_does_not_heal_a_new_connection_is_made_fo
         assert run.sink.statuses[-1].state is not SourceState.CONNECTED
         await run.looked()
         baselines = [call for call in terminal.calls if call[0] == "full_tick"]
-        assert len(baselines) == 3, "one after each subscription"
+        assert len(baselines) == 4, "one to judge volumes by, and one after each subscription"
         await live_through(run, terminal, 3)
         assert run.sink.state is SourceState.CONNECTED
         run.clock.pass_s(3)
