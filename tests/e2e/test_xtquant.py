@@ -108,6 +108,20 @@ async def test_the_state_at_a_subscription_is_no_live_row_for_a_client_that_wait
                     assert one.origin == "live"
 
 
+async def test_a_subscription_of_a_universe_follows_its_changes(start_hub: StartHub, folder: Path) -> None:
+    async with a_terminal(dict(SECTORS), ticks=dict(NEWEST)) as terminal, a_hub(start_hub, folder, terminal) as hub:
+        async with plain_client(hub.ws_url) as client:
+            await client.request("subscribed", "subscribe", id=1, topics=["tick:@上证50"], since="none")
+            terminal.sectors["上证50"] = CODES[4:6]
+            terminal.cut()  # with a new connection the lists are asked for again
+            await page(hub, lambda body: body["universes"]["上证50"] == CODES[4:6], "/instruments")
+            await terminal.until(terminal.wholes)
+            terminal.push({code: tick(TEN_MS + 3000, 10.02) for code in CODES})
+            said = await client.until(lambda message: _has(message, CODES[5], TEN_MS + 3000))
+            codes = {row[0] for message in said if isinstance(message, Data) for row in message.rows}
+            assert codes == set(CODES[4:6])
+
+
 async def test_instruments_are_served_to_clients_and_as_a_page(start_hub: StartHub, folder: Path) -> None:
     async with a_terminal(SECTORS, ticks=dict(NEWEST)) as terminal, a_hub(start_hub, folder, terminal) as hub:
         body = await page(hub, lambda body: body["instruments"], "/instruments")
