@@ -52,7 +52,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--source", "xtquant"), "xtquant"),
+        (("--source", "xtquant", "--xtquant-folder", "nowhere"), "xtquant"),
         (("--faults", "explosion@3"), "explosion"),
         (("--faults", "silence@3"), "silence"),
         (("--sim-start", "03:00:00"), "simulated day"),
@@ -65,7 +65,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         (("--port", "70000"), "--port"),
         (("--nonsense",), "--nonsense"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1"),
-        (("--isolate-source", "--source", "xtquant"), "xtquant"),
+        (("--isolate-source", "--source", "xtquant", "--xtquant-folder", "nowhere"), "xtquant"),
         (("--isolate-source", "--faults", "explosion@3"), "explosion"),
         (("--isolate-source", "--source", "recording", "--recording", "nowhere.csv"), "nowhere.csv"),
     ],
