@@ -257,9 +257,7 @@ async def test_a_slow_answer_does_not_hold_up_what_comes(folder: Path, tmp_path:
         await run.looked()
 
 
-async def test_token_mode_needs_no_terminal(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_token_mode_needs_no_terminal(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bridge.xtquant.options import TokenMode
 
     async with a_terminal(SECTORS, ticks=NEWEST) as terminal:

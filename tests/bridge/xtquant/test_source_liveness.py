@@ -47,9 +47,7 @@ async def test_silence_in_continuous_trading_is_noticed_within_15_s_and_healed(f
         await run.looked()
         assert run.sink.state is SourceState.DEGRADED
         told = run.sink.statuses[-1].reason
-        assert told == (
-            "quotes have stopped, the newest of SH (15 s old), SZ (15 s old); step taken: resubscribe"
-        )
+        assert told == ("quotes have stopped, the newest of SH (15 s old), SZ (15 s old); step taken: resubscribe")
         await terminal.until(lambda: len(terminal.wholes()) == 2 and not subscribed & set(terminal.held))
         await live_through(run, terminal, 3)
         assert run.sink.state is SourceState.CONNECTED
