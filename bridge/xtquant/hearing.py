@@ -39,6 +39,8 @@ class Hearing:
         self.sink: Sink
         self.link: Link | None = None
         """The connection that is listened to; what others say is over."""
+        self.is_unit_judged = False
+        """Whether it is known what volumes are in, or that they are nothing known."""
         self.reasons: list[str] = []
         """Why everything should be subscribed anew although no market is stale."""
         self._normaliser = normaliser
@@ -48,7 +50,6 @@ class Hearing:
         self._now_ms = now_ms
         self._wake = wake
         self._missed: dict[str, int] = {}  # markets whose quotes have stopped, each with its newest time before
-        self._is_unit_judged = False
 
     def hear(self, heard: Heard) -> None:
         """Take what a callback said."""
@@ -60,21 +61,36 @@ class Hearing:
             self._counts["callbacks of ended subscriptions"] += 1
             return
         self._counts["callbacks"] += 1
-        if listening.channel == "tick" and not self._is_unit_judged:
-            self._judge_unit(self._normaliser.decoded(heard.said))
         state, live = self._normaliser.take(listening, heard.said)
         self._deliver(listening.channel, state, heard.recv_us, is_state=True)
         self._deliver(listening.channel, live, heard.recv_us, is_state=False)
 
     def take_state(self, ticks: Mapping[str, Any], codes: frozenset[str], recv_us: int) -> None:
         """Take the newest ticks as they were asked for."""
-        self._judge_unit(ticks)
         self._deliver("tick", self._normaliser.take_state(ticks, codes), recv_us, is_state=True)
 
     def miss(self, markets: Iterable[str]) -> None:
         """Quotes of these markets have stopped: what comes next is behind something that is missing."""
         for market in markets:
             self._missed.setdefault(market, self._liveness.newest_ms.get(market, 0))
+
+    def judge_unit(self, ticks: Mapping[str, Any]) -> None:
+        """Find out what the volumes are in, if these ticks tell."""
+        verdict = judge(ticks.items())
+        if verdict is None:
+            return
+        self.is_unit_judged = True
+        if verdict.unit is None:
+            self._troubles.have(
+                "volume",
+                f"volumes are neither hands nor shares: amount / (volume * price) is {verdict.ratio:.3g} "
+                f"in the median of {verdict.stocks} stocks",
+            )
+            return
+        self._normaliser.unit = verdict.unit
+        if verdict.unit is VolumeUnit.SHARES:
+            _logger.warning("the terminal gives volumes in shares: they are converted to hands")
+            self._counts["volumes in shares"] = 1
 
     def _deliver(self, channel: str, rows: list[Row], recv_us: int, *, is_state: bool) -> None:
         if not rows:
@@ -107,23 +123,3 @@ class Hearing:
             elif self._troubles.clear(link.link):
                 self.reasons.append(f"the terminal has a quote server again{where}")
         self._wake()
-
-    def _judge_unit(self, ticks: Any) -> None:
-        """Once: find out what the volumes are in."""
-        if self._is_unit_judged or not isinstance(ticks, Mapping):
-            return
-        verdict = judge(ticks.items())
-        if verdict is None:
-            return
-        self._is_unit_judged = True
-        if verdict.unit is None:
-            self._troubles.have(
-                "volume",
-                f"volumes are neither hands nor shares: amount / (volume * price) is {verdict.ratio:.3g} "
-                f"in the median of {verdict.stocks} stocks",
-            )
-            return
-        self._normaliser.unit = verdict.unit
-        if verdict.unit is VolumeUnit.SHARES:
-            _logger.warning("the terminal gives volumes in shares: they are converted to hands")
-            self._counts["volumes in shares"] = 1

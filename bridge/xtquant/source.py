@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from bridge.source import Figures, ProcessMustEnd, Sink, SourceState, SourceStatus
 from bridge.xtquant.asking import ask_instruments, ask_sectors
+from bridge.xtquant.codes import STOCK, kind_of
 from bridge.xtquant.hearing import QUOTE_SERVER, TERMINAL, Hearing
 from bridge.xtquant.inbox import Inbox
 from bridge.xtquant.knowing import Knowing
@@ -37,6 +38,9 @@ WENT_WELL_S: Final = 30.0
 """After a connection of this length, a loss is a new mishap and the pauses begin anew."""
 CONNECT_TIMEOUT_S: Final = 60.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
+JUDGED: Final = 200
+"""Stocks by whose volumes and amounts it is judged what volumes are in."""
+JUDGE_EVERY_S: Final = 60.0
 PROBED: Final = 20
 """Instruments whose newest tick is asked for before the open."""
 
@@ -87,6 +91,7 @@ class XtquantSource:
         self._sink: Sink
         self._told: SourceStatus | None = None
         self._told_figures_s = monotonic_s()
+        self._judge_s = 0.0
 
     @property
     def trading_days(self) -> frozenset[date] | None:
@@ -176,6 +181,8 @@ class XtquantSource:
         for daily in (self._refresh, self._probe):
             if daily.is_due(self.now_ms()):
                 daily.done(self.now_ms())  # by connecting
+        self._judge_s = -JUDGE_EVERY_S
+        await self._judge_unit(terminal, owner)  # before any row is passed on
         await self._resubscribe(link, self._knowing.by_market)
         self._report_how_it_is()
         ask = partial(ask_instruments, owner, terminal, counts=self._counts)
@@ -189,6 +196,7 @@ class XtquantSource:
                     self._knowing.take_instruments(await asking)
                     self._tell_reference()
                     asking = None
+                await self._judge_unit(terminal, owner)
                 await self._look(link)
                 await self._meet_wishes(link)
                 if self._refresh.is_due(self.now_ms()) and asking is None:
@@ -308,6 +316,20 @@ class XtquantSource:
             self._counts["probes failed"] += 1
             raise LinkLost(f"the terminal was tried out before the open: {why}")
         _logger.info("the terminal was tried out before the open: it answers")
+
+    async def _judge_unit(self, terminal: Terminal, owner: Owner) -> None:
+        """Find out what volumes are in, from ticks that are asked for; again where nothing has been traded yet."""
+        now_s = self._monotonic_s()
+        if self._hearing.is_unit_judged or now_s - self._judge_s < JUDGE_EVERY_S:
+            return
+        self._judge_s = now_s
+        codes = [code for codes in self._knowing.by_market.values() for code in codes if kind_of(code).kind == STOCK]
+        try:
+            self._hearing.judge_unit(await owner.call(terminal.full_tick, codes[:JUDGED]))
+        except (LinkLost, CallTimeout):
+            raise
+        except Exception as error:
+            _logger.warning("the newest ticks could not be asked for: %s", error)
 
     # What is told
 

@@ -125,8 +125,8 @@ class Terminal:
             xtdata: Any = load(self._options.folder)
             xtdata.enable_hello = False
             self.decode = load(self._options.folder, "xtbson").BSON.decode
-            # It would decode on the native threads, at six times the cost where it has no compiled decoder, and print
-            # what a callback raises. A version of xtdata that has it no more decodes by itself, which does no harm.
+            # It would decode on the native threads, at ten times the cost, and print what a
+            # callback raises. A version of xtdata that has it no more decodes by itself, which does no harm.
             xtdata.subscribe_callback_wrapper = _as_it_comes
             # It is only kept there, and given to each client when that is made: so before the first connection.
             xtdata.watch_xtquant_status(self._on_link)

@@ -320,6 +320,17 @@ def test_only_ticks_are_cumulative(door: Door) -> None:
     assert door.stream.interruptions == []
 
 
+def test_what_the_source_has_said_by_itself_is_not_said_again(door: Door) -> None:
+    before, after = [tick(A, volume=10), tick(C, volume=10)], [tick(A, 90_000, volume=20), tick(C, 90_000, volume=20)]
+    door.deliver(*before)
+    door.mute = {"SH": 0, "SZ": 0}
+    door.now_ms += 90_000
+    door.intake.interrupt(missing("tick:*.SH", 0, 90_000))
+    door.intake.interrupt(missing("1m:*.SZ", 0, 90_000))
+    door.deliver(*after)
+    assert door.stream.interruptions[2:] == [missing("tick:*.SZ", 0, 90_000)]
+
+
 def test_whether_markets_are_mute_is_asked_seldom(door: Door) -> None:
     """A batch may be a single row, and come thousands of times a second."""
     door.deliver(tick(A), tick(C))

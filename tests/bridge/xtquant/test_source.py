@@ -218,6 +218,22 @@ async def test_volumes_in_shares_are_found_out_by_the_amount_and_converted(folde
         assert run.sink.state is SourceState.CONNECTED
 
 
+async def test_volumes_are_judged_as_soon_as_something_was_traded(folder: Path, tmp_path: Path) -> None:
+    untraded = {code: tick(TEN_MS, volume=0, amount=0.0) for code in (*SH, *SZ)}
+    async with (
+        a_terminal(SECTORS, ticks=untraded) as terminal,
+        running(terminal, folder, tmp_path, **ONLY, stale_after_s=3600) as run,
+    ):
+        await run.connected()
+        for code in terminal.ticks:
+            terminal.ticks[code] = tick(TEN_MS + 3000, volume=100_000, amount=10.0 * 100_000)
+        run.clock.pass_s(61)
+        await run.looked()
+        terminal.push({SH[0]: tick(TEN_MS + 6000, volume=200_000, amount=10.0 * 200_000)})
+        await run.sink.until(run.sink.rows)
+        assert named("tick", run.sink.rows()[0])["volume"] == 2000
+
+
 async def test_volumes_that_fit_nothing_are_told(folder: Path, tmp_path: Path) -> None:
     odd = {code: tick(TEN_MS, amount=7.0 * 10 * 1000) for code in (*SH, *SZ)}
     async with a_terminal(SECTORS, ticks=odd) as terminal, running(terminal, folder, tmp_path, **ONLY) as run:
@@ -230,13 +246,15 @@ async def test_a_terminal_that_answers_with_exceptions_is_tried_again(folder: Pa
     def fail(*_: Any) -> None:
         raise RuntimeError("市场未登录")
 
-    async with a_terminal(SECTORS, ticks=NEWEST, answers={"sector": fail}) as terminal:
-        async with running(terminal, folder, tmp_path, **ONLY) as run:
-            await terminal.until(lambda: terminal.connections >= 3)
-            await run.sink.until(lambda: "市场未登录" in run.sink.statuses[-1].reason)
-            assert run.sink.state is SourceState.AWAY
-            del terminal.answers["sector"]
-            await run.connected()
+    async with (
+        a_terminal(SECTORS, ticks=NEWEST, answers={"sector": fail}) as terminal,
+        running(terminal, folder, tmp_path, **ONLY) as run,
+    ):
+        await terminal.until(lambda: terminal.connections >= 3)
+        await run.sink.until(lambda: "市场未登录" in run.sink.statuses[-1].reason)
+        assert run.sink.state is SourceState.AWAY
+        del terminal.answers["sector"]
+        await run.connected()
 
 
 async def test_a_slow_answer_does_not_hold_up_what_comes(folder: Path, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ async def live_through(run: Running, terminal: Terminal, seconds: int, *, market
     for _ in range(0, seconds, 3):
         run.clock.pass_s(3)
         slice_ = {code: row for code, row in whole_market(run.clock.ms).items() if code[-2:] in markets}
-        rows = len(run.sink.rows())
+        due = len(run.sink.rows()) + len(slice_)
         terminal.push(slice_)
-        await run.sink.until(lambda rows=rows, due=len(slice_): len(run.sink.rows()) >= rows + due)
+        await run.sink.until(lambda due=due: len(run.sink.rows()) >= due)
         await run.looked()
 
 
@@ -84,7 +84,7 @@ async def test_what_a_new_subscription_does_not_heal_a_new_connection_is_made_fo
         assert run.sink.statuses[-1].state is not SourceState.CONNECTED
         await run.looked()
         baselines = [call for call in terminal.calls if call[0] == "full_tick"]
-        assert len(baselines) == 3, "one after each subscription"
+        assert len(baselines) == 4, "one to judge volumes by, and one after each subscription"
         await live_through(run, terminal, 3)
         assert run.sink.state is SourceState.CONNECTED
         run.clock.pass_s(3)

@@ -4,9 +4,10 @@ It is closed source: it is downloaded from the package index that pip is set up 
 and nothing of it is part of the project. Without an index its tests are skipped, and say so.
 """
 
-import shutil
+import contextlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -20,24 +21,29 @@ DOWNLOAD_S: Final = 300
 
 
 def install() -> Path:
-    """The folder to import xtquant from. Raises subprocess.CalledProcessError where it can't be downloaded."""
+    """The folder to import xtquant from. Raises subprocess.CalledProcessError where it can't be downloaded.
+
+    Several test processes may do so at once: each makes its own, and the first to be ready is taken.
+    """
     if not (FOLDER / "xtquant" / "xtdata.py").is_file():
         FOLDER.parent.mkdir(exist_ok=True)
-        beside = FOLDER.with_suffix(".new")
-        shutil.rmtree(beside, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        subprocess.run(
-            [*command, "--no-deps", "--no-compile", "--target", str(beside), f"xtquant=={VERSION}"],
-            check=True,
-            timeout=DOWNLOAD_S,
-            capture_output=True,
-            text=True,
-        )
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        beside.rename(FOLDER)
+        with tempfile.TemporaryDirectory(dir=FOLDER.parent) as scratch:
+            beside = Path(scratch) / "site"
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+            subprocess.run(
+                [*command, "--no-deps", "--no-compile", "--target", str(beside), f"xtquant=={VERSION}"],
+                check=True,
+                timeout=DOWNLOAD_S,
+                capture_output=True,
+                text=True,
+            )
+            with contextlib.suppress(OSError):  # another was ready before
+                beside.rename(FOLDER)
     target = FOLDER / "xtquant" / NATIVE.name
     if not target.is_file() or target.read_bytes() != NATIVE.read_bytes():
-        shutil.copyfile(NATIVE, target)
+        with tempfile.NamedTemporaryFile(dir=FOLDER, delete=False) as file:
+            file.write(NATIVE.read_bytes())
+        Path(file.name).replace(target)
     return FOLDER
 
 
