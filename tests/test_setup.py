@@ -211,7 +211,7 @@ def test_a_missing_venv_module_is_named_to_anybody_else(sandbox: Sandbox) -> Non
     sandbox.command("apt-get", "")
     result = sandbox.make("setup")
     assert result.code != 0
-    assert "python3.11-venv is missing. On Debian and Ubuntu: sudo apt-get install python3.11-venv" in result.err
+    assert "Missing: python3.11-venv. On Debian and Ubuntu: sudo apt-get install python3.11-venv" in result.err
     assert sandbox.noted("apt-get") == []
     assert sandbox.noted("python3.11 -m pip") == []
 
@@ -231,7 +231,7 @@ def test_a_missing_browser_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> 
     sandbox.python("python3.11")
     result = sandbox.make("unit")
     assert result.code != 0
-    assert "chromium is missing. On Debian and Ubuntu: sudo apt-get install chromium" in result.err
+    assert "Missing: chromium. On Debian and Ubuntu: sudo apt-get install chromium" in result.err
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
