@@ -1,4 +1,4 @@
-"""Tests of Windows, under Wine: `make test-windows` sets up what they need and runs them, `make test` leaves them out."""
+"""Tests of Windows, under Wine: `make test-windows` sets up what they need and runs them, `make test` does not."""
 
 import os
 from collections.abc import Iterator

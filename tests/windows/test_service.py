@@ -20,6 +20,10 @@ def service(windows: Windows, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def log_file(windows: Windows, tmp_path: Path) -> Iterator[Path]:
     """The log of the service, which is removed after the test in any case."""
@@ -45,10 +49,10 @@ async def test_from_install_to_remove(windows: Windows, log_file: Path) -> None:
         assert service(windows, "stop", "--name", NAME) == (0, f"the service {NAME} has stopped\n")
         await client.control("draining")
         assert (await client.closed())[0] == 1012
-    log = log_file.read_text(encoding="utf-8")
+    log, out = (read(path) for path in (log_file, log_file.with_suffix(".out")))
     assert "the event loop is winloop's" in log
     assert "1 clients to drain" in log
-    assert "Traceback" not in log + log_file.with_suffix(".out").read_text(encoding="utf-8")
+    assert "Traceback" not in log + out
     assert service(windows, "stop", "--name", NAME) == (1, f"service.py: the service {NAME} is not running\n")
     code, said = service(windows, "remove", "--name", NAME)
     assert (code, said) == (0, f"the service {NAME} is removed; its data and its log stay\n")
@@ -84,7 +88,7 @@ def test_a_hub_that_ends_by_itself_is_a_failed_service(windows: Windows, log_fil
         "print('ended with', status[3], status[4])\n"
     )
     assert re.search(r"ended with 1066 [1-9]", windows.run("-c", script, NAME).stdout)
-    assert "cannot listen on 192.0.2.1" in log_file.with_suffix(".out").read_text(encoding="utf-8")
+    assert "cannot listen on 192.0.2.1" in read(log_file.with_suffix(".out"))
 
 
 @pytest.mark.parametrize(

