@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from time import time_ns
 
-from bridge.app import PROGRAM, App
+from bridge.app import COLLECT_AFTER, PROGRAM, App
 from bridge.doctor import examine
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
@@ -183,6 +183,7 @@ async def feed(settings: Settings, source: Source, stopped: asyncio.Event) -> No
     try:
         print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
         gc.freeze()  # what the start built stays: the collector need not look at it again
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
         await feeding.run(stopped)
     finally:
         if recorder is not None:

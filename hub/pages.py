@@ -46,7 +46,7 @@ class Pages:
         reasons_not_ready: Callable[[], Sequence[str]],
         reasons_degraded: Callable[[], Sequence[str]],
         metrics: Callable[[], bytes],
-        instruments: Callable[[], bytes],
+        instruments: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
         self._reasons_not_ready = reasons_not_ready
         self._reasons_degraded = reasons_degraded

@@ -278,8 +278,8 @@ class Session:
         )
         for message in recovery.gaps + recovery.notices:
             outbox.send(message)
-        for message in hub.refusals_of(dict.fromkeys(request.topics), request.id):
-            outbox.send(message)
+        for refusal in hub.refusals_of(dict.fromkeys(request.topics), request.id):
+            outbox.send(refusal)
         outbox.begin(hub.history.cursor_at_end(), fresh + switched, [*jobs, *last])
 
     def _observe(self, modes: Mapping[str, int | None]) -> tuple[list[Topic], list[Job]]:

@@ -125,7 +125,7 @@ class _RawBatch(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     rows: list[msgspec.Raw]
     recv_us: _Moment
-    is_state: bool = False
+    is_state: Any = False
 
 
 class _UnpackedBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -135,7 +135,7 @@ class _UnpackedBatch(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     rows: list[tuple[Any, ...]]
     recv_us: _Moment
-    is_state: bool = False
+    is_state: Any = False  # a newer feeder may say something else here
 
 
 class Reference(msgspec.Struct, frozen=True, tag="reference", tag_field="op"):
@@ -246,7 +246,7 @@ class Reader:
         if rows is None:
             rows = _unpack(data).rows
             self._cutter.learn(rows)
-        return FedBatch(raw.number, raw.channel, rows, raw.recv_us, raw.is_state)
+        return FedBatch(raw.number, raw.channel, rows, raw.recv_us, raw.is_state is True)
 
     def _told(self, fields: dict[Any, Any]) -> msgspec.Struct | None:
         if self._tag_field not in fields and "type" in fields:
@@ -276,7 +276,7 @@ class Reader:
         except (msgspec.DecodeError, TypeError, ValueError):  # no array, too short, or wrong apart from its rows
             raise FeedViolation(f"not a batch: {error}") from None
         _logger.error("%s: batch %d has %d rows that are none", self._peer, number, len(rows) - len(kept))
-        return FedBatch(rest.number, rest.channel, kept, rest.recv_us, rest.is_state)
+        return FedBatch(rest.number, rest.channel, kept, rest.recv_us, rest.is_state is True)
 
     def _pass_over(self, what: str) -> None:
         if what not in self._passed_over and len(self._passed_over) < MAX_TOLD_APART:

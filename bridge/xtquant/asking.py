@@ -31,7 +31,7 @@ async def ask_sectors(owner: Owner, terminal: Terminal, options: Options, now_ms
     )
 
 
-async def ask_instruments(owner: Owner, terminal: Terminal, reference: Reference, counts: Counter[str]) -> Reference:
+async def ask_instruments(owner: Owner, terminal: Terminal, reference: Reference, *, counts: Counter[str]) -> Reference:
     """The same with its instruments. Raises LinkLost and CallTimeout."""
     codes, found = reference.codes, list[Instrument]()
     for start in range(0, len(codes), AT_ONCE):

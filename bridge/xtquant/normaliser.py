@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from bridge.xtquant.codes import kind_of
+from bridge.xtquant.layouts import Layouts
 from bridge.xtquant.prices import Price, Rounder
 from bridge.xtquant.rows import BARS, EVENTS, row_of
-from bridge.xtquant.ticks import tick_row
+from bridge.xtquant.ticks import FIELDS, fields_of, tick_row
 from bridge.xtquant.units import VolumeUnit
 from bridge.xtquant.words import Listening
 from hub.schema import Row
@@ -52,10 +53,13 @@ class Normaliser:
         self.dropped: Counter[str] = Counter()
         """Rows that were left out, by cause."""
         self.unit = VolumeUnit.HANDS
+        self.decode: Callable[[bytes], Any] = _no_decoder
+        """BSON bytes to a document, as xtquant does it."""
         self._monotonic_s = monotonic_s
         self._newest: dict[str, dict[str, Row]] = {}
         self._rounders: dict[int, Rounder] = {}
         self._prices: dict[str, Price] = {}
+        self._layouts = Layouts(FIELDS)
 
     def know(self, digits: Mapping[str, int]) -> None:
         """Take the decimal places of prices as the terminal tells them; those of indices are told too low."""
@@ -63,16 +67,18 @@ class Normaliser:
             self._prices[code] = self._price(max(places, 4) if kind_of(code).kind == "index" else places)
 
     def take(self, listening: Listening, said: object) -> Normalised:
-        """The rows of one callback: ``{code: row}`` of whole quotes, ``{code: [row, ...]}`` of single ones."""
+        """The rows of one callback: ``{code: row}`` of whole quotes, ``{code: [row, ...]}`` of single ones.
+
+        Either comes as BSON or decoded already.
+        """
         found = Normalised([], [])
-        if not isinstance(said, Mapping):
-            self._drop(MALFORMED, said)
-            return found
         self._note_beginning(listening)
+        spoken = set()
         fresh, codes = listening.fresh, listening.codes
         newest = self._newest.setdefault(listening.channel, {})
         is_event = listening.channel in EVENTS
         for code, row in self._rows(listening.channel, codes, said):
+            spoken.add(code)
             known = newest.get(code)
             if known is not None and not is_event:
                 if row == known:
@@ -84,8 +90,7 @@ class Normaliser:
             if known is None or row[1] >= known[1]:
                 newest[code] = row
             (found.state if code in fresh and not is_event else found.live).append(row)
-        if fresh:
-            fresh.difference_update(said)
+        fresh -= spoken
         return found
 
     def take_state(self, ticks: Mapping[str, Any], codes: frozenset[str]) -> list[Row]:
@@ -102,19 +107,23 @@ class Normaliser:
         elif now_s > listening.fresh_until_s:
             listening.fresh.clear()
 
-    def _rows(self, channel: str, codes: frozenset[str], said: Mapping[Any, Any]) -> Iterator[tuple[str, Row]]:
+    def _rows(self, channel: str, codes: frozenset[str], said: object) -> Iterator[tuple[str, Row]]:
         is_tick = channel in ("tick", "l2quote")
-        prices, unit = self._prices, self.unit
-        for code, given in said.items():
+        for code, given in self._members(said, is_tick=is_tick):
             if code not in codes:
                 self._drop(UNASKED, code)
                 continue
-            price = prices.get(code)
+            price = self._prices.get(code)
             if price is None:
-                price = prices[code] = self._price(kind_of(code).digits)
-            for one in given if isinstance(given, list) else (given,):
+                price = self._prices[code] = self._price(kind_of(code).digits)
+            for one in given if type(given) is list else (given,):
                 try:
-                    row = tick_row(code, one, price, unit) if is_tick else row_of(channel, code, one, price)
+                    if type(one) is tuple:
+                        row = tick_row(code, one, price, self.unit)
+                    elif is_tick:
+                        row = tick_row(code, fields_of(one), price, self.unit)
+                    else:
+                        row = row_of(channel, code, one, price)
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                     self._drop(MALFORMED, (code, one))
                     continue
@@ -126,6 +135,29 @@ class Normaliser:
                 else:
                     yield code, row
 
+    def _members(self, said: object, *, is_tick: bool) -> Iterable[tuple[Any, Any]]:
+        """What was said of each instrument: a row, a list of rows, or the fields of a tick."""
+        if isinstance(said, bytes):
+            try:
+                if is_tick:
+                    return [(code, self.decoded(found)) for code, found in self._layouts.read(said)]
+            except ValueError:
+                pass  # lists of rows have no layout
+            said = self.decoded(said)
+        if isinstance(said, Mapping):
+            return said.items()
+        self._drop(MALFORMED, said)
+        return ()
+
+    def decoded(self, found: Any) -> Any:
+        """What was not decoded yet, as xtquant decodes it; None for what is no document."""
+        if type(found) is not bytes:
+            return found
+        try:
+            return self.decode(found)
+        except Exception:  # xtquant's library raises errors of its own
+            return None
+
     def _price(self, digits: int) -> Price:
         rounder = self._rounders.get(digits)
         if rounder is None:
@@ -136,6 +168,10 @@ class Normaliser:
         self.dropped[cause] += 1
         if self.dropped[cause] <= LOGGED_ROWS:
             _logger.info("row left out, %s: %.160s", cause, what)
+
+
+def _no_decoder(_: bytes) -> Any:
+    raise ValueError("xtquant was not imported yet")
 
 
 def newest_by_market(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:

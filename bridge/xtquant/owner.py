@@ -34,18 +34,25 @@ class Owner:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def call(self, function: Callable[..., T], *args: Any, timeout_s: float = CALL_TIMEOUT_S) -> T:
+    async def call(self, function: Callable[..., T], *args: Any, timeout_s: float | None = None) -> T:
         """Run a function on the thread and wait for what it returns, or raise what it raises.
+
+        ``timeout_s``: how long it may take; None: `CALL_TIMEOUT_S`.
 
         Raises:
             CallTimeout: it did not return in time, or one before it did not.
         """
+        timeout_s = CALL_TIMEOUT_S if timeout_s is None else timeout_s
         name = getattr(function, "__name__", str(function))
         if self.stuck:
             raise CallTimeout(f"xtdata is still busy with {self.stuck}")
         done: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((lambda: function(*args), done))
-        finished, _ = await asyncio.wait({done}, timeout=timeout_s)
+        try:
+            finished, _ = await asyncio.wait({done}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
         if not finished:
             self.stuck = name
             done.cancel()

@@ -1,10 +1,10 @@
 """Ticks as xtdata gives them become rows of the contract; nothing else is looked at or changed.
 
-A whole market is 8,000 of them in one callback, so this is written for speed: one look-up for all fields of a tick,
-and one for each price.
+A whole market is 8,000 of them in one callback, so this is written for speed: all fields of a tick are taken at once,
+each price is one look-up, and a function is called for a number only where it may be none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -17,24 +17,35 @@ _REQUIRED: Final = (
     *("askPrice", "bidPrice", "askVol", "bidVol"),
 )
 _OPTIONAL: Final = ("pvolume", "stockStatus", "openInt", "lastSettlementPrice", "transactionNum")
-_all: Final = itemgetter(*_REQUIRED, *_OPTIONAL)
+FIELDS: Final = (*_REQUIRED, *_OPTIONAL)
+"""What is taken of a tick, in the order in which `tick_row` takes it."""
+
+_LIMIT: Final = 2**31 - 1
+"""Whole numbers from 0 up to it are plain ones; only beyond may they be unset."""
+
+_all: Final = itemgetter(*FIELDS)
 _required: Final = itemgetter(*_REQUIRED)
 
 
-def tick_row(code: str, tick: Mapping[str, Any], price: Price, unit: VolumeUnit) -> Row:
-    """A row of ``tick`` or ``l2quote`` (``source_names``). Raises KeyError, TypeError or ValueError for what is none.
+def fields_of(tick: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The fields of a decoded tick; None for an optional one that it lacks. Raises KeyError where a required one is."""
+    try:
+        fields: tuple[Any, ...] = _all(tick)
+    except KeyError:
+        fields = (*_required(tick), *(tick.get(name) for name in _OPTIONAL))
+    return fields
+
+
+def tick_row(code: str, fields: Sequence[Any], price: Price, unit: VolumeUnit) -> Row:
+    """A row of ``tick`` or ``l2quote`` (``source_names``). Raises TypeError or ValueError for what is none.
 
     Volumes are passed on as they are, in hands; where the terminal gives shares, see `VolumeUnit`, they are
     converted. A ``pvolume`` of 0 beside a volume above 0 is one that the terminal does not have: null.
     """
-    try:
-        given = _all(tick)
-    except KeyError:
-        given = (*_required(tick), *(tick.get(name) for name in _OPTIONAL))
-    time, last, opened, high, low, close, amount, volume, *rest = given
-    ask, bid, ask_vol, bid_vol, pvolume, stock_status, status, settlement, trades = rest
-    hands = whole(volume)
-    shares = None if pvolume is None else whole(pvolume)
+    time, last, opened, high, low, close, amount, volume, ask, bid, ask_vol, bid_vol, *optional = fields
+    pvolume, stock_status, status, settlement, trades = optional
+    hands = volume if type(volume) is int and 0 <= volume < _LIMIT else whole(volume)
+    shares = pvolume if type(pvolume) is int and 0 < pvolume < _LIMIT else _optional(pvolume)
     if unit is VolumeUnit.SHARES:
         shares = hands if shares in (None, 0) else shares
         hands = None if hands is None else (hands + 50) // 100
@@ -42,7 +53,7 @@ def tick_row(code: str, tick: Mapping[str, Any], price: Price, unit: VolumeUnit)
         shares = None
     return (
         code,
-        int(time),
+        time if type(time) is int else int(time),
         price(last),
         price(opened),
         price(high),
@@ -51,12 +62,23 @@ def tick_row(code: str, tick: Mapping[str, Any], price: Price, unit: VolumeUnit)
         real(amount),
         hands,
         shares,
-        None if stock_status is None else whole(stock_status),
-        None if status is None else whole(status),
+        stock_status if type(stock_status) is int and 0 <= stock_status < _LIMIT else _optional(stock_status),
+        status if type(status) is int and 0 <= status < _LIMIT else _optional(status),
         None if settlement is None else price(settlement),
-        None if trades is None else whole(trades),
+        trades if type(trades) is int and 0 <= trades < _LIMIT else _optional(trades),
         list(map(price, ask)),
         list(map(price, bid)),
-        list(map(whole, ask_vol)),
-        list(map(whole, bid_vol)),
+        _volumes(ask_vol),
+        _volumes(bid_vol),
     )
+
+
+def _optional(given: Any) -> int | None:
+    return None if given is None else whole(given)
+
+
+def _volumes(given: Sequence[Any]) -> list[int | None]:
+    """The volumes of a book. A tuple comes from a layout, whose numbers are plain ones."""
+    if type(given) is tuple and given and type(given[0]) is int and max(given) < _LIMIT:
+        return list(given)
+    return list(map(whole, given))

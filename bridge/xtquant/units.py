@@ -53,6 +53,6 @@ def _ratio(tick: Mapping[str, Any]) -> float:
     """Yuan per unit of volume and yuan of price; 0 where nothing was traded or the tick is none."""
     try:
         amount, volume, price = (real(tick[name]) for name in ("amount", "volume", "lastPrice"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, IndexError):
         return 0.0
     return amount / (volume * price) if amount and volume and price else 0.0

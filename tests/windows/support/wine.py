@@ -49,11 +49,20 @@ class Windows:
         # Libraries are linked, since nobody writes them; Wine overwrites its registry in place.
         shutil.copytree(PREFIX, prefix, symlinks=True, copy_function=_link_or_copy)
         windows = cls(prefix)
+        # As long as one program runs, this Windows does: otherwise it would boot, and start its services, again and again.
+        companion = subprocess.Popen(
+            windows._command("-c", "import time; time.sleep(86400)"),
+            env=windows.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             yield windows
         finally:
             subprocess.run(["wineserver", "--kill"], env=windows.environment, timeout=PATIENCE_S, check=False)
             subprocess.run(["wineserver", "--wait"], env=windows.environment, timeout=PATIENCE_S, check=False)
+            companion.wait(PATIENCE_S)
             shutil.rmtree(prefix)
 
     def run(self, *arguments: str, patience_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:

@@ -73,6 +73,10 @@ class Terminal:
         self._talks: set[asyncio.Task[None]] = set()
 
     @property
+    def is_up(self) -> bool:
+        return self._server is not None
+
+    @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
@@ -89,6 +93,7 @@ class Terminal:
         """Quit: nobody can connect, and who is connected is cut off."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         self.cut()
         for talk in list(self._talks):
             talk.cancel()
