@@ -9,7 +9,8 @@ from tests.windows.support.preparing import ROOT
 from tests.windows.support.wine import Windows
 
 MODULES: Final = {
-    "journal": "tests/hub/test_journal_*.py tests/hub/test_opening.py tests/hub/test_store.py tests/hub/test_logfile.py",
+    "journal": "tests/hub/test_journal_*.py tests/hub/test_opening.py tests/hub/test_store.py "
+    "tests/hub/test_logfile.py",
     "server": "tests/hub/test_server*.py tests/hub/test_handles.py tests/hub/test_pages.py tests/hub/test_config.py",
     "bridge": "tests/bridge/test_feed_isolation.py tests/bridge/test_feed_endpoint.py tests/bridge/test_listening.py "
     "tests/bridge/test_recorder.py tests/bridge/test_rowfile.py tests/bridge/test_doctor.py tests/bridge/test_clock.py",

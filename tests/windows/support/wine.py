@@ -49,7 +49,7 @@ class Windows:
         # Libraries are linked, since nobody writes them; Wine overwrites its registry in place.
         shutil.copytree(PREFIX, prefix, symlinks=True, copy_function=_link_or_copy)
         windows = cls(prefix)
-        # As long as one program runs, this Windows does: otherwise it would boot, and start its services, again and again.
+        # As long as one program runs, so does Windows. Else it would boot, and start its services, again and again.
         companion = subprocess.Popen(
             windows._command("-c", "import time; time.sleep(86400)"),
             env=windows.environment,
