@@ -63,6 +63,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         (("--interval", "0.001"), "--interval"),
         (("--port", "70000"), "--port"),
         (("--nonsense",), "--nonsense"),
+        (("--log-file", "."), "log_file . cannot be written"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1"),
         (("--isolate-source", "--source", "xtquant"), "xtquant"),
         (("--isolate-source", "--faults", "explosion@3"), "explosion"),

@@ -149,6 +149,13 @@ async def test_at_the_end_the_child_s_standard_input_ends_and_it_may_end_in_orde
     assert over.exists()
 
 
+def test_the_child_logs_into_a_file_beside_that_of_the_hub() -> None:
+    """Neither could set aside what the other has open, on Windows."""
+    settings = Settings(log_file=Path("logs/hub.log"))
+    assert load(child_command(settings, PROGRAM, ("127.0.0.1", 1))[2:], {}).log_file == Path("logs/hub.source.log")
+    assert load(child_command(Settings(), PROGRAM, ("127.0.0.1", 1))[2:], {}).log_file is None
+
+
 async def test_a_child_that_does_not_end_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

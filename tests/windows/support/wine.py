@@ -50,19 +50,23 @@ class Windows:
         shutil.copytree(PREFIX, prefix, symlinks=True, copy_function=_link_or_copy)
         windows = cls(prefix)
         # As long as one program runs, so does Windows. Else it would boot, and start its services, again and again.
+        # And what it boots keeps the pipes of whoever was first, for ever: no test must be that.
         companion = subprocess.Popen(
-            windows._command("-c", "import time; time.sleep(86400)"),
+            windows._command("-c", "import time; print('up', flush=True); time.sleep(86400)"),
             env=windows.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        assert companion.stdout
+        assert companion.stdout.readline().strip() == b"up"
         try:
             yield windows
         finally:
             subprocess.run(["wineserver", "--kill"], env=windows.environment, timeout=PATIENCE_S, check=False)
             subprocess.run(["wineserver", "--wait"], env=windows.environment, timeout=PATIENCE_S, check=False)
             companion.wait(PATIENCE_S)
+            companion.stdout.close()
             shutil.rmtree(prefix)
 
     def run(self, *arguments: str, patience_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
