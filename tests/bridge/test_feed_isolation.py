@@ -202,7 +202,7 @@ async def test_a_child_ends_by_itself_when_its_hub_is_killed(tmp_path: Path) -> 
     hub_script = (
         "import asyncio, os, sys\n"
         "from bridge.feed import isolation\n"
-        f"isolation._APART = {{'pass_fds': ({pipe_in},), 'start_new_session': True}}\n"
+        f"isolation._apart = lambda: {{'pass_fds': ({pipe_in},), 'start_new_session': True}}\n"
         f"command = [sys.executable, '-c', {child_script!r}]\n"
         "asyncio.run(isolation.ChildFeeder(command, dict(os.environ)).run())\n"
     )
