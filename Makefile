@@ -33,7 +33,7 @@ lint: setup
 
 typecheck: setup
 	$(PY) -m mypy --strict hub bridge run_hub.py service.py clients/py/argus_client
-	$(PY) -m mypy --strict --platform win32 --no-warn-unreachable hub bridge run_hub.py service.py
+	$(PY) -m mypy --strict --platform win32 hub bridge run_hub.py service.py clients/py/argus_client
 
 unit:
 	@sh setup.sh --browser
@@ -41,8 +41,7 @@ unit:
 
 test-windows:
 	@sh setup.sh --wine
-	@$(PY) -m tests.windows.support.preparing
-	WINDOWS_UNDER_WINE=1 $(PY) -m pytest --no-cov --verbose tests/windows $(ARGS)
+	@WINDOWS_UNDER_WINE=1 $(PY) -u -m pytest --no-cov --verbose tests/windows $(ARGS)
 
 SOAK_S ?= 600
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from time import time_ns
 
-from bridge.app import COLLECT_AFTER, PROGRAM, App
+from bridge.app import PROGRAM, App
 from bridge.doctor import examine
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
@@ -35,6 +35,9 @@ EXIT_ENDED = 1
 EXIT_USAGE = 2
 EXIT_AGAIN = 3
 """Whoever started the feeder is to start it again."""
+FEEDER_COLLECT_AFTER = 200_000
+"""New objects after which a feeder's collector looks for circles: a market of 8,000 instruments in one callback makes
+80,000, none of them in a circle, and looking at them in between takes as long as making them."""
 FED = "feed"
 """What the journal of a fed hub has as its source, whoever feeds it."""
 
@@ -183,7 +186,7 @@ async def feed(settings: Settings, source: Source, stopped: asyncio.Event) -> No
     try:
         print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
         gc.freeze()  # what the start built stays: the collector need not look at it again
-        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+        gc.set_threshold(FEEDER_COLLECT_AFTER, *gc.get_threshold()[1:])
         await feeding.run(stopped)
     finally:
         if recorder is not None:

@@ -23,6 +23,7 @@ from bridge.clock import check_clock
 from bridge.listening import StartError, check_port
 from bridge.rowfile import RecordingError
 from bridge.sources import make_source
+from bridge.xtquant.checks import checks as xtquant_checks
 from hub.auth import is_loopback
 from hub.config import Settings, SettingsError, load
 
@@ -157,6 +158,9 @@ def check_source(settings: Settings) -> Iterator[Check]:
     """Whether the source can be made, and what it knows of itself."""
     if settings.source == "feed":
         yield Check("source", True, "a feeder, which connects to this hub: run its doctor on its own machine")
+        return
+    if settings.source == "xtquant":
+        yield from xtquant_checks(settings)
         return
     try:
         source = make_source(settings)

@@ -36,7 +36,7 @@ def test_no_address_of_a_registry_and_no_place_on_a_machine_is_named(name: str) 
 def test_ci_runs_make_targets_and_nothing_else() -> None:
     lines = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
     commands = [line for line in lines if line != "set -euo pipefail" and not line.startswith("cd ")]
-    assert commands == ["make test"]
+    assert commands == ["make test", "make test-windows"]
     assert "set -euo pipefail" in lines
 
 
@@ -44,7 +44,7 @@ def test_windows_checks_what_the_makefile_checks() -> None:
     modules = re.findall(r"^\t\$\(PY\) -m (?!benchmarks)(.+)$", read("Makefile"), re.M)
     checks = [re.sub(r" \$\(ARGS\)", "", line) for line in modules]
     windows = read("test.cmd")
-    assert len(checks) == 4
+    assert len(checks) == 5
     for check in checks:
         assert f"%py% -m {check}" in windows
 
@@ -244,6 +244,7 @@ def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: S
     ] == [
         "ruff",
         "ruff",
+        "mypy",
         "mypy",
         "pytest",
     ]

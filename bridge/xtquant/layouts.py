@@ -14,6 +14,9 @@ from typing import Any, Final, NamedTuple
 MOST_LAYOUTS: Final = 64
 """Layouts that are remembered. A number may take 4 or 8 bytes, so there are some, but not many."""
 
+MOST_CODES: Final = 100_000
+"""Codes that are remembered: three times all that xtquant knows."""
+
 _DOUBLE, _DOCUMENT, _ARRAY, _INT32, _INT64 = 0x01, 0x03, 0x04, 0x10, 0x12
 _FORMATS: Final = {_DOUBLE: ("d", 8), _INT32: ("i", 4), _INT64: ("q", 8)}
 _size_at: Final = struct.Struct("<i").unpack_from
@@ -75,6 +78,7 @@ class Layouts:
         self._names = names
         self._by_size: dict[int, list[Layout]] = {}
         self._known = 0
+        self._codes: dict[bytes, str] = {}
 
     def read(self, data: bytes) -> Iterator[tuple[str, tuple[Any, ...] | bytes]]:
         """The members of a document of documents, by name: their fields, or their bytes where no layout fits.
@@ -83,32 +87,41 @@ class Layouts:
         """
         if len(data) < 5 or _size_at(data)[0] != len(data):
             raise ValueError(f"{len(data)} bytes are no BSON document")
-        at, end = 4, len(data) - 1
+        at, end, names, by_size = 4, len(data) - 1, self._codes, self._by_size
+        find = data.find
         while at < end:
-            name_end = data.find(0, at + 1)
+            name_end = find(0, at + 1)
             if data[at] != _DOCUMENT or name_end < 0 or name_end + 4 >= end:
                 raise ValueError("a member is no document")
-            start = name_end + 1
-            at_next = start + _size_at(data, start)[0]
-            if not start < at_next <= end:
+            name, start = data[at + 1 : name_end], name_end + 1
+            at = start + _size_at(data, start)[0]
+            if not start < at <= end:
                 raise ValueError("a member has no size that can be")
-            document = data[start:at_next]
-            yield data[at + 1 : name_end].decode(), self._fields(document)
-            at = at_next
+            document = data[start:at]
+            for layout in by_size.get(at - start, ()):
+                if layout.fits(document):
+                    fields: tuple[Any, ...] | bytes = layout.read(document)
+                    break
+            else:
+                fields = self._learn(document)
+            yield names.get(name) or self._know(name), fields
 
-    def _fields(self, document: bytes) -> tuple[Any, ...] | bytes:
-        layouts = self._by_size.get(len(document), ())
-        for layout in layouts:
-            if layout.fits(document):
-                return layout.read(document)
+    def _know(self, name: bytes) -> str:
+        if len(self._codes) >= MOST_CODES:
+            self._codes.clear()
+        code = self._codes[name] = name.decode()
+        return code
+
+    def _learn(self, document: bytes) -> tuple[Any, ...] | bytes:
+        """The fields of a document of a new layout; the document itself where it has none that can be learned."""
         if self._known >= MOST_LAYOUTS:
             return document
         try:
             layout = Layout(document, self._names)
-        except (_Unlike, struct.error, IndexError, UnicodeDecodeError):
+        except (_Unlike, struct.error, IndexError, ValueError):
             return document
         self._known += 1
-        self._by_size[len(document)] = [*layouts, layout]
+        self._by_size.setdefault(len(document), []).append(layout)
         return layout.read(document)
 
 

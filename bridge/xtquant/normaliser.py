@@ -6,7 +6,7 @@ Nothing is invented and nothing is guessed: a row is passed on with its own time
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from bridge.xtquant.codes import kind_of
@@ -73,23 +73,25 @@ class Normaliser:
         """
         found = Normalised([], [])
         self._note_beginning(listening)
-        spoken = set()
-        fresh, codes = listening.fresh, listening.codes
+        fresh, is_event = listening.fresh, listening.channel in EVENTS
         newest = self._newest.setdefault(listening.channel, {})
-        is_event = listening.channel in EVENTS
-        for code, row in self._rows(listening.channel, codes, said):
-            spoken.add(code)
+        spoken = set[str]()
+        for row in self._rows(listening.channel, listening.codes, said):
+            code = row[0]
             known = newest.get(code)
-            if known is not None and not is_event:
+            is_state = code in fresh and not is_event
+            if is_state:
+                spoken.add(code)
+            if known is not None and not is_event and row[1] <= known[1]:
                 if row == known:
                     self.dropped[REPEAT] += 1
                     continue
-                if code in fresh and row[1] <= known[1] and listening.channel not in BARS:
+                if is_state and listening.channel not in BARS:
                     self._drop(OLDER, row)
                     continue
             if known is None or row[1] >= known[1]:
                 newest[code] = row
-            (found.state if code in fresh and not is_event else found.live).append(row)
+            (found.state if is_state else found.live).append(row)
         fresh -= spoken
         return found
 
@@ -107,33 +109,37 @@ class Normaliser:
         elif now_s > listening.fresh_until_s:
             listening.fresh.clear()
 
-    def _rows(self, channel: str, codes: frozenset[str], said: object) -> Iterator[tuple[str, Row]]:
-        is_tick = channel in ("tick", "l2quote")
+    def _rows(self, channel: str, codes: frozenset[str], said: object) -> list[Row]:
+        rows: list[Row] = []
+        is_tick, is_day = channel in ("tick", "l2quote"), channel == "1d"
+        prices, unit = self._prices, self.unit
         for code, given in self._members(said, is_tick=is_tick):
             if code not in codes:
                 self._drop(UNASKED, code)
                 continue
-            price = self._prices.get(code)
-            if price is None:
-                price = self._prices[code] = self._price(kind_of(code).digits)
+            price = prices.get(code) or self._learn(code)
             for one in given if type(given) is list else (given,):
                 try:
                     if type(one) is tuple:
-                        row = tick_row(code, one, price, self.unit)
+                        row = tick_row(code, one, price, unit)
                     elif is_tick:
-                        row = tick_row(code, fields_of(one), price, self.unit)
+                        row = tick_row(code, fields_of(one), price, unit)
                     else:
                         row = row_of(channel, code, one, price)
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                     self._drop(MALFORMED, (code, one))
                     continue
-                time_ms = row[1]
-                if time_ms <= 0:
+                if row[1] <= 0:
                     self._drop(ZERO_TIME, code)
-                elif not (time_ms + _SHANGHAI_MS) % _DAY_MS and channel != "1d":
+                elif not is_day and not (row[1] + _SHANGHAI_MS) % _DAY_MS:
                     self._drop(MIDNIGHT, code)
                 else:
-                    yield code, row
+                    rows.append(row)
+        return rows
+
+    def _learn(self, code: str) -> Price:
+        price = self._prices[code] = self._price(kind_of(code).digits)
+        return price
 
     def _members(self, said: object, *, is_tick: bool) -> Iterable[tuple[Any, Any]]:
         """What was said of each instrument: a row, a list of rows, or the fields of a tick."""
@@ -174,11 +180,14 @@ def _no_decoder(_: bytes) -> Any:
     raise ValueError("xtquant was not imported yet")
 
 
-def newest_by_market(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
+def newest_by_market(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     """How many rows each market has, and its newest time (epoch ms)."""
-    found: dict[str, tuple[int, int]] = {}
+    times: dict[str, list[int]] = {}
     for row in rows:
-        market = row[0][row[0].rfind(".") + 1 :]
+        times.setdefault(row[0][-3:], []).append(row[1])  # most often a dot and the market
+    found: dict[str, tuple[int, int]] = {}
+    for suffix, own in times.items():
+        market = suffix.rpartition(".")[2]
         count, newest_ms = found.get(market, (0, 0))
-        found[market] = (count + 1, row[1] if row[1] > newest_ms else newest_ms)
+        found[market] = (count + len(own), max(newest_ms, *own))
     return found

@@ -40,16 +40,19 @@ def tick_row(code: str, fields: Sequence[Any], price: Price, unit: VolumeUnit) -
     """A row of ``tick`` or ``l2quote`` (``source_names``). Raises TypeError or ValueError for what is none.
 
     Volumes are passed on as they are, in hands; where the terminal gives shares, see `VolumeUnit`, they are
-    converted. A ``pvolume`` of 0 beside a volume above 0 is one that the terminal does not have: null.
+    converted. A ``pvolume`` of 0 beside a volume above 0 is one that the terminal does not have: null. Books that
+    come as tuples come from a layout, whose numbers are plain ones.
     """
-    time, last, opened, high, low, close, amount, volume, ask, bid, ask_vol, bid_vol, *optional = fields
-    pvolume, stock_status, status, settlement, trades = optional
+    (
+        time, last, opened, high, low, close, amount, volume, ask, bid, ask_vol, bid_vol,
+        pvolume, stock_status, status, settlement, trades,
+    ) = fields  # fmt: skip
     hands = volume if type(volume) is int and 0 <= volume < _LIMIT else whole(volume)
     shares = pvolume if type(pvolume) is int and 0 < pvolume < _LIMIT else _optional(pvolume)
     if unit is VolumeUnit.SHARES:
         shares = hands if shares in (None, 0) else shares
         hands = None if hands is None else (hands + 50) // 100
-    elif shares == 0 and hands:
+    elif not shares and hands and shares == 0:
         shares = None
     return (
         code,
@@ -59,7 +62,7 @@ def tick_row(code: str, fields: Sequence[Any], price: Price, unit: VolumeUnit) -
         price(high),
         price(low),
         price(close),
-        real(amount),
+        amount if type(amount) is float and 0.01 <= amount < 1e15 else real(amount),
         hands,
         shares,
         stock_status if type(stock_status) is int and 0 <= stock_status < _LIMIT else _optional(stock_status),
@@ -68,17 +71,10 @@ def tick_row(code: str, fields: Sequence[Any], price: Price, unit: VolumeUnit) -
         trades if type(trades) is int and 0 <= trades < _LIMIT else _optional(trades),
         list(map(price, ask)),
         list(map(price, bid)),
-        _volumes(ask_vol),
-        _volumes(bid_vol),
+        list(ask_vol) if type(ask_vol) is tuple and ask_vol and max(ask_vol) < _LIMIT else list(map(whole, ask_vol)),
+        list(bid_vol) if type(bid_vol) is tuple and bid_vol and max(bid_vol) < _LIMIT else list(map(whole, bid_vol)),
     )
 
 
 def _optional(given: Any) -> int | None:
     return None if given is None else whole(given)
-
-
-def _volumes(given: Sequence[Any]) -> list[int | None]:
-    """The volumes of a book. A tuple comes from a layout, whose numbers are plain ones."""
-    if type(given) is tuple and given and type(given[0]) is int and max(given) < _LIMIT:
-        return list(given)
-    return list(map(whole, given))

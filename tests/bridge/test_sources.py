@@ -71,7 +71,7 @@ def test_a_terminal_is_made_as_the_settings_say(tmp_path: Path) -> None:
         xtquant_stale_after_s=9,
         xtquant_refresh_at=time(8, 50),
         xtquant_probe_at=time(9, 10),
-        xtquant_token="secret",
+        xtquant_token="secret",  # noqa: S106
         xtquant_servers=("10.0.0.1:55300",),
     )
     options = xtquant_options(settings)

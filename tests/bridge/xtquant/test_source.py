@@ -230,13 +230,15 @@ async def test_a_terminal_that_answers_with_exceptions_is_tried_again(folder: Pa
     def fail(*_: Any) -> None:
         raise RuntimeError("市场未登录")
 
-    async with a_terminal(SECTORS, ticks=NEWEST, answers={"sector": fail}) as terminal:
-        async with running(terminal, folder, tmp_path, **ONLY) as run:
-            await terminal.until(lambda: terminal.connections >= 3)
-            await run.sink.until(lambda: "市场未登录" in run.sink.statuses[-1].reason)
-            assert run.sink.state is SourceState.AWAY
-            del terminal.answers["sector"]
-            await run.connected()
+    async with (
+        a_terminal(SECTORS, ticks=NEWEST, answers={"sector": fail}) as terminal,
+        running(terminal, folder, tmp_path, **ONLY) as run,
+    ):
+        await terminal.until(lambda: terminal.connections >= 3)
+        await run.sink.until(lambda: "市场未登录" in run.sink.statuses[-1].reason)
+        assert run.sink.state is SourceState.AWAY
+        del terminal.answers["sector"]
+        await run.connected()
 
 
 async def test_a_slow_answer_does_not_hold_up_what_comes(folder: Path, tmp_path: Path) -> None:
@@ -257,9 +259,7 @@ async def test_a_slow_answer_does_not_hold_up_what_comes(folder: Path, tmp_path:
         await run.looked()
 
 
-async def test_token_mode_needs_no_terminal(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_token_mode_needs_no_terminal(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bridge.xtquant.options import TokenMode
 
     async with a_terminal(SECTORS, ticks=NEWEST) as terminal:

@@ -24,9 +24,9 @@ async def live_through(run: Running, terminal: Terminal, seconds: int, *, market
     for _ in range(0, seconds, 3):
         run.clock.pass_s(3)
         slice_ = {code: row for code, row in whole_market(run.clock.ms).items() if code[-2:] in markets}
-        rows = len(run.sink.rows())
+        due = len(run.sink.rows()) + len(slice_)
         terminal.push(slice_)
-        await run.sink.until(lambda rows=rows, due=len(slice_): len(run.sink.rows()) >= rows + due)
+        await run.sink.until(lambda due=due: len(run.sink.rows()) >= due)
         await run.looked()
 
 
@@ -47,9 +47,7 @@ async def test_silence_in_continuous_trading_is_noticed_within_15_s_and_healed(f
         await run.looked()
         assert run.sink.state is SourceState.DEGRADED
         told = run.sink.statuses[-1].reason
-        assert told == (
-            "quotes have stopped, the newest of SH (15 s old), SZ (15 s old); step taken: resubscribe"
-        )
+        assert told == ("quotes have stopped, the newest of SH (15 s old), SZ (15 s old); step taken: resubscribe")
         await terminal.until(lambda: len(terminal.wholes()) == 2 and not subscribed & set(terminal.held))
         await live_through(run, terminal, 3)
         assert run.sink.state is SourceState.CONNECTED

@@ -25,7 +25,9 @@ def bar(time_ms: int, close: float = 10.0) -> dict[str, object]:
 async def test_each_wish_is_one_subscription_however_many_topics_cover_it(folder: Path, tmp_path: Path) -> None:
     async with a_terminal(SECTORS, ticks=NEWEST) as terminal, running(terminal, folder, tmp_path, **ONLY) as run:
         await run.connected()
-        want(run, "1m:600000.SH", "1m:@两只", "1m:60000*.SH", "tick:*", "tick:600001.SH", "status:*", "l2order:600000.SH")
+        want(
+            run, "1m:600000.SH", "1m:@两只", "1m:60000*.SH", "tick:*", "tick:600001.SH", "status:*", "l2order:600000.SH"
+        )
         await terminal.until(lambda: len(terminal.singles()) == 11)
         assert terminal.singles() == {(code, "1m") for code in CODES} | {("600000.SH", "l2order")}
 

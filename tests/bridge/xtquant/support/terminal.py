@@ -26,12 +26,28 @@ Tick = dict[str, Any]
 def tick(time_ms: int, price: float = 10.0, *, volume: int = 1000, **more: Any) -> Tick:
     """A tick as xtdata gives it, floating-point noise included. ``volume`` in hands."""
     return {
-        **{"time": time_ms, "lastPrice": price, "open": price, "high": price, "low": price, "lastClose": price},
-        **{"amount": price * volume * 100, "volume": volume, "pvolume": volume * 100, "stockStatus": 3, "openInt": 13},
-        **{"transactionNum": 7, "lastSettlementPrice": price, "settlementPrice": 0.0, "pe": 0.0},
+        "time": time_ms,
+        "lastPrice": price,
+        "open": price,
+        "high": price,
+        "low": price,
+        "lastClose": price,
+        "amount": price * volume * 100,
+        "volume": volume,
+        "pvolume": volume * 100,
+        "stockStatus": 3,
+        "openInt": 13,
+        "transactionNum": 7,
+        "lastSettlementPrice": price,
+        "settlementPrice": 0.0,
+        "pe": 0.0,
         "askPrice": [price + 0.01 * level + 1e-15 for level in range(1, 6)],
         "bidPrice": [price - 0.01 * level - 1e-15 for level in range(1, 6)],
-        **{"askVol": [1, 2, 3, 4, 5], "bidVol": [5, 4, 3, 2, 1], "volRatio": 0.0, "speed1Min": 0.0, "speed5Min": 0.0},
+        "askVol": [1, 2, 3, 4, 5],
+        "bidVol": [5, 4, 3, 2, 1],
+        "volRatio": 0.0,
+        "speed1Min": 0.0,
+        "speed5Min": 0.0,
         **more,
     }
 
@@ -205,9 +221,17 @@ class Terminal:
     def _instrument(self, code: str) -> dict[str, Any] | None:
         digits = 3 if code.startswith("5") else 2
         return {
-            **{"ExchangeID": code[-2:], "InstrumentID": code[:6], "InstrumentName": f"股票{code[:6]}"},
-            **{"PriceTick": 0.1**digits, "VolumeMultiple": 1, "OpenDate": "19991110", "ExpireDate": 99999999},
-            **{"PreClose": 9.540000000000001, "UpStopPrice": 10.49, "DownStopPrice": UNSET, "IsTrading": True},
+            "ExchangeID": code[-2:],
+            "InstrumentID": code[:6],
+            "InstrumentName": f"股票{code[:6]}",
+            "PriceTick": 0.1**digits,
+            "VolumeMultiple": 1,
+            "OpenDate": "19991110",
+            "ExpireDate": 99999999,
+            "PreClose": 9.540000000000001,
+            "UpStopPrice": 10.49,
+            "DownStopPrice": UNSET,
+            "IsTrading": True,
             "ExtendInfo": {},
         }
 
