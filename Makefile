@@ -41,6 +41,7 @@ unit:
 
 test-windows:
 	@sh setup.sh --wine
+	@$(PY) -m tests.windows.support.preparing
 	@WINDOWS_UNDER_WINE=1 $(PY) -u -m pytest --no-cov --verbose tests/windows $(ARGS)
 
 SOAK_S ?= 600

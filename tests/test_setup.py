@@ -235,6 +235,16 @@ def test_a_missing_browser_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> 
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
+def test_without_wine_the_tests_of_windows_say_what_is_missing(sandbox: Sandbox) -> None:
+    sandbox.python("python3.11")
+    result = sandbox.make("test-windows")
+    assert result.code != 0
+    assert re.search(
+        r"Missing: wine .*binutils-mingw-w64-x86-64\. On Debian and Ubuntu: sudo apt-get install", result.err
+    )
+    assert sandbox.noted("python3.11 -m tests.windows") == []
+
+
 def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     sandbox.command("chromium", "")
