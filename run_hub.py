@@ -115,6 +115,7 @@ async def serve(settings: Settings, source: Source | None, stopped: asyncio.Even
     await check_port(settings)
     recorder = Recorder(settings.record) if settings.record is not None else None
     settings = within_file_limit(settings)
+    _logger.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
     try:
@@ -203,7 +204,7 @@ async def supervised(settings: Settings, stopped: asyncio.Event) -> None:
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop or winloop where installed; None for the standard loop. The log says which."""
+    """uvloop or winloop where installed; None for the standard loop, which the log says."""
     name = "winloop" if sys.platform == "win32" else "uvloop"
     try:
         if sys.platform == "win32":
@@ -215,7 +216,6 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
             "%s can't be had (%s): the standard event loop is used, which serves fewer clients", name, error
         )
         return None
-    _logger.info("the event loop is %s's", name)
     new_loop: Callable[[], asyncio.AbstractEventLoop] = fast.new_event_loop
     return new_loop
 
