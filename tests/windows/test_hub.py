@@ -48,7 +48,7 @@ async def test_it_runs_on_winloop_and_a_client_elsewhere_gets_every_tick(run_hub
 
 async def test_without_winloop_it_says_so_and_serves_on_the_standard_loop(run_hub: RunHub) -> None:
     with run_hub(program=("-c", WITHOUT_WINLOOP)) as (program, url):
-        (line,) = [line for line in program.printed if "event loop" in line]
+        (line,) = [line for line in program.printed if "standard event loop" in line]
         assert "WARNING" in line
         assert "winloop can't be had" in line
         async with plain_client(url) as client:
