@@ -1,18 +1,17 @@
 """Runs a hub or a feeder: reads the settings, and works until a signal comes. `bridge.app` puts a hub together."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import secrets
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from time import time_ns
 
 from bridge.app import PROGRAM, App
+from bridge.doctor import examine
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
 from bridge.feed.isolation import ChildRefused, supervise
@@ -22,6 +21,7 @@ from bridge.recorder import Recorder
 from bridge.rowfile import RecordingError
 from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
+from bridge.stopping import Until, until_signal
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
 from hub.handles import room_for
@@ -44,17 +44,22 @@ FED = "feed"
 _logger = logging.getLogger("argus")
 
 
-def main() -> int:
-    """Run until a signal comes. Returns the exit code."""
+def main(argv: Sequence[str] | None = None, until: Until = until_signal) -> int:
+    """Run until a signal comes, or whatever else ``until`` waits for. Returns the exit code.
+
+    ``argv``: options, without the program's name; None for those of this process.
+    """
+    options = list(sys.argv[1:] if argv is None else argv)
+    if options[:1] == ["doctor"]:
+        options[0] = "--doctor"
+    if "--doctor" in options:
+        return examine(options, os.environ)
     try:
-        settings = load(sys.argv[1:], os.environ)
-        configure_logging(settings.log_format, settings.log_level)
+        settings = load(options, os.environ)
+        _log_as_set(settings)
         source = own_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            if settings.role == "feeder":
-                runner.run(supervised(settings) if source is None else feed(settings, source))
-            else:
-                runner.run(serve(settings, source))
+            runner.run(work(settings, source, until))
     except FeedEnded as ended:
         print(f"run_hub.py: {ended}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_ENDED
@@ -70,6 +75,13 @@ def main() -> int:
     return 0
 
 
+def _log_as_set(settings: Settings) -> None:
+    try:
+        configure_logging(settings.log_format, settings.log_level, settings.log_file)
+    except OSError as error:
+        raise StartError(f"log_file {settings.log_file} cannot be written: {error.strerror or error}") from None
+
+
 def own_source(settings: Settings) -> Source | None:
     """Make the source that runs in this process; None for a hub that is fed. Raises as `make_source` does.
 
@@ -81,18 +93,29 @@ def own_source(settings: Settings) -> Source | None:
     return None if settings.is_isolated else source
 
 
-async def serve(settings: Settings, source: Source | None) -> None:
+async def work(settings: Settings, source: Source | None, until: Until) -> None:
+    """Do what the settings say until it ends or ``until`` has it stop. Arguments and errors as below."""
+    stopped = asyncio.Event()
+    with until(stopped.set):
+        if settings.role == "hub":
+            await serve(settings, source, stopped)
+        elif source is None:
+            await supervised(settings, stopped)
+        else:
+            await feed(settings, source, stopped)
+
+
+async def serve(settings: Settings, source: Source | None, stopped: asyncio.Event) -> None:
     """Run a hub, and another one for each feeder that begins another history. ``source``: None for a hub that is fed.
 
     Raises:
         StartError: something outside is in the way.
         RecordingError: the file to record into can't be made.
     """
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
     await check_port(settings)
     recorder = Recorder(settings.record) if settings.record is not None else None
     settings = within_file_limit(settings)
+    _logger.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
     try:
@@ -144,10 +167,8 @@ def open_history(
     )
 
 
-async def feed(settings: Settings, source: Source) -> None:
-    """Run a source for a hub elsewhere until a signal comes. Raises FeedEnded when the hub wants no more of it."""
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
+async def feed(settings: Settings, source: Source, stopped: asyncio.Event) -> None:
+    """Run a source for a hub elsewhere until ``stopped``. Raises FeedEnded when the hub wants no more of it."""
     if settings.end_with_stdin:
         when_stdin_ends(stopped.set)
     recorder = None if settings.record is None else Recorder(settings.record)
@@ -173,10 +194,8 @@ async def feed(settings: Settings, source: Source) -> None:
             await asyncio.to_thread(recorder.close)
 
 
-async def supervised(settings: Settings) -> None:
-    """Keep a feeder for a hub elsewhere running in a process of its own until a signal comes. Raises StartError."""
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
+async def supervised(settings: Settings, stopped: asyncio.Event) -> None:
+    """Keep a feeder for a hub elsewhere running in a process of its own until ``stopped``. Raises StartError."""
     print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
     try:
         await supervise(settings, PROGRAM, stopped)
@@ -184,27 +203,21 @@ async def supervised(settings: Settings) -> None:
         raise StartError(str(error)) from None
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    if sys.platform == "win32":
-        for number in (signal.SIGINT, signal.SIGBREAK):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-    else:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-
-
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop or winloop where installed; None for the standard loop."""
-    with contextlib.suppress(ImportError):
+    """uvloop or winloop where installed; None for the standard loop, which the log says."""
+    name = "winloop" if sys.platform == "win32" else "uvloop"
+    try:
         if sys.platform == "win32":
-            import winloop
-
-            return winloop.new_event_loop
-        import uvloop
-
-        return uvloop.new_event_loop
-    return None
+            import winloop as fast
+        else:
+            import uvloop as fast
+    except ImportError as error:
+        _logger.warning(
+            "%s can't be had (%s): the standard event loop is used, which serves fewer clients", name, error
+        )
+        return None
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = fast.new_event_loop
+    return new_loop
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def rows_before(delivered: Delivered, rows: Rows) -> Before:
     for code, known in delivered.newest.items():
         market = market_of(code)
         newest_ms[market] = max(known.time_ms, newest_ms.get(market, 0))
-    own = ((code, delivered.newest[code]) for code in rows.codes if code in delivered.newest)
-    return Before(newest_ms, {code: (newest.time_ms, newest.row) for code, newest in own})
+    own = [code for code in rows.codes if code in delivered.newest]
+    return Before(newest_ms, {code: (delivered.newest[code].time_ms, delivered.newest_row(code)) for code in own})
 
 
 class Outage:

@@ -170,7 +170,7 @@ class Intake:
             if fault:
                 self._refuse(fault, rows[place])
                 continue
-            newest_ms = delivered.take(code, time_ms, packed)
+            newest_ms = delivered.take(code, time_ms, packed, unpublished)
             if newest_ms is not None:
                 late.append(Late(len(kept), code, time_ms, newest_ms))
             kept.append(place)

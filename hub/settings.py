@@ -242,6 +242,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
+    log_file: _File = Field(default=None, description="file to log to instead of standard error, bounded in size")
 
     data: Path = Field(default=Path("data"), description="folder for what the hub keeps on disk: the journal")
     journal: bool = Field(default=True, description="keep the trading day on disk, so that it outlives the hub")

@@ -44,11 +44,6 @@ END_S: Final = 5.0
 """What the hub gives the child to end in order."""
 EXIT_USAGE: Final = 2
 
-# Ctrl-C is the hub's affair, which ends the child in its time.
-if sys.platform == "win32":
-    _APART: Final[Mapping[str, Any]] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-else:
-    _APART: Final[Mapping[str, Any]] = {"start_new_session": True}
 
 _logger = logging.getLogger("argus.isolation")
 
@@ -84,6 +79,8 @@ def feeder_command(settings: Settings, program: Path, url: str, finish_s: float,
         for value in values:
             if value is not None:
                 command.append(f"--{name.replace('_', '-')}={value}")
+    if settings.log_file is not None:  # two processes can't set one file aside
+        command.append(f"--log-file={settings.log_file.with_stem(f'{settings.log_file.stem}.source')}")
     return command
 
 
@@ -162,7 +159,7 @@ class ChildFeeder:
             env=self._environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # its log goes to the hub's standard error
-            **_APART,
+            **_apart(),
         )
         self.pid = child.pid
         try:
@@ -189,6 +186,13 @@ async def supervise(settings: Settings, program: Path, stopped: asyncio.Event) -
     await asyncio.wait({running, stopping})
     if not running.cancelled():
         running.result()
+
+
+def _apart() -> Mapping[str, Any]:
+    """How a child is started that Ctrl-C does not reach: that is the hub's affair, which ends the child in its time."""
+    if sys.platform == "win32" and isinstance(asyncio.get_running_loop(), asyncio.ProactorEventLoop):
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}  # winloop refuses the flags, and makes of this a process without a console
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -107,6 +107,7 @@ def example_values() -> dict[str, tuple[str, object]]:
         "journal_bytes": ("20000000", 20_000_000),
         "log_format": ("json", "json"),
         "log_level": ("debug", "debug"),
+        "log_file": ("hub.log", Path("hub.log")),
         "compression": ("true", True),
         "universes": ('{"a": ["*.SH"]}', {"a": ("*.SH",)}),
     } | {
