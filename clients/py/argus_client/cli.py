@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OutputClosedError:
+        screen.close()
         return EXIT_OK
     except (UsageError, TopicError) as error:
         screen.say(str(error))
