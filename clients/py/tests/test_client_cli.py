@@ -345,7 +345,7 @@ async def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
 
 def test_what_a_reader_that_left_did_not_take_is_not_tried_again_at_the_end() -> None:
     reading, writing = os.pipe()
-    with open(writing, "w") as stdout:
+    with os.fdopen(writing, "w") as stdout:
         screen = Screen(stdout, io.StringIO(), "json")
         screen.show_facts("", {"waits": "in the buffer"})
         os.close(reading)
