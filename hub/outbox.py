@@ -54,9 +54,9 @@ class Outbox:
         self.is_shut = False
         self.counts = counts if counts is not None else Counts()
         self.hears: Hears = hears_nothing
+        """Whether a gap notice concerns what the client observes."""
         self.asked_by: Callable[[str], RequestId] = _nobody
         """By which request a topic string was subscribed, if it had an id."""
-        """Whether a gap notice concerns what the client observes."""
         self._epoch = epoch
         self._write = write
         self._limit_bytes = limit_bytes
