@@ -27,7 +27,7 @@ from bridge.recorder import Recorder
 from bridge.running import keep_running
 from bridge.source import Figures, Observer, ReferenceData, Refusals, Source, SourceStatus, Told
 from hub.calendar import Calendar
-from hub.core import Hub, Refusal, SourceInfo
+from hub.core import Hub, SourceInfo
 from hub.delivery import Delivery
 from hub.endpoint import Endpoint
 from hub.health import Health
@@ -218,12 +218,8 @@ class App:
                 self._reference.take(self._source.name, instruments, universes)
                 self._hub.router.renew()
             case Refusals(topics):
-                refused = {
-                    name: Refusal(refusal.code, refusal.reason)
-                    for topic, refusal in topics.items()
-                    for name in self._named.get(topic, ())
-                }
-                self._hub.refuse(refused)
+                named = self._named
+                self._hub.refuse({name: topics[topic] for topic in topics for name in named.get(topic, ())})
             case Figures(counts):
                 self._figures = counts
 

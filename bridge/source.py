@@ -10,6 +10,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, Protocol
 
+from hub.core import Refusal
 from hub.schema import Row
 
 
@@ -72,14 +73,6 @@ class ReferenceData:
 
     instruments: Sequence[Mapping[str, Any]]
     universes: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a topic that is wanted has no rows. ``code``: an error code of the contract; ``reason``: for the client."""
-
-    code: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

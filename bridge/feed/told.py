@@ -5,7 +5,8 @@ from typing import TypeVar
 import msgspec
 
 from bridge.feed.messages import Counts, Reference, Refused
-from bridge.source import Figures, ReferenceData, Refusal, Refusals, Told
+from bridge.source import Figures, ReferenceData, Refusals, Told
+from hub.core import Refusal
 
 M = TypeVar("M", bound=msgspec.Struct)
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
-from bridge.source import Refusal, Refusals
+from bridge.source import Refusals
 from bridge.xtquant.reference import Reference
 from bridge.xtquant.wishes import Plan, Wishes
 from bridge.xtquant.words import Key
+from hub.core import Refusal
 from hub.schema import STATUS
 from hub.topics import TopicError, parse
 
