@@ -2,11 +2,13 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test lint typecheck unit soak kill kill-redis bench bench-quick bench-history bench-relay bench-instructions
+.PHONY: help setup run test test-windows lint typecheck unit soak kill kill-redis bench bench-quick bench-history \
+	bench-relay bench-instructions
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
 	@echo 'make test       all checks: lint, typecheck, unit'
+	@echo 'make test-windows   tests of Windows, under Wine; some: make test-windows ARGS="-k doctor"'
 	@echo 'make setup      prepare .venv (PYTHON=... names the interpreter)'
 	@echo 'make lint       ruff: rules and format'
 	@echo 'make typecheck  mypy --strict'
@@ -33,11 +35,17 @@ lint: setup
 	$(PY) -m ruff format --check .
 
 typecheck: setup
-	$(PY) -m mypy --strict hub bridge run_hub.py clients/py/argus_client
+	$(PY) -m mypy --strict hub bridge run_hub.py service.py clients/py/argus_client
+	$(PY) -m mypy --strict --platform win32 hub bridge run_hub.py service.py clients/py/argus_client
 
 unit:
 	@sh setup.sh --tests
-	$(PY) -m pytest --cov=hub $(ARGS)
+	$(PY) -m pytest --cov=hub -n auto --dist loadfile $(ARGS)
+
+test-windows:
+	@sh setup.sh --wine
+	@$(PY) -m tests.windows.support.preparing
+	@WINDOWS_UNDER_WINE=1 $(PY) -u -m pytest --no-cov --verbose tests/windows $(ARGS)
 
 SOAK_S ?= 600
 

@@ -1,20 +1,20 @@
 """Runs a hub or a feeder: reads the settings, and works until a signal comes. `bridge.app` puts a hub together."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import secrets
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from time import time_ns
 
-from bridge.app import App
+from bridge.app import PROGRAM, App
+from bridge.doctor import examine
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
+from bridge.feed.isolation import ChildRefused, supervise
 from bridge.feed.stdin import when_stdin_ends
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
@@ -24,8 +24,9 @@ from bridge.relay.beginning import Beginning, ShardsDifferError, wait_for_beginn
 from bridge.relay.turn import Position
 from bridge.roles import EdgeApp, FeedApp
 from bridge.rowfile import RecordingError
-from bridge.source import Source
+from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
+from bridge.stopping import Until, until_signal
 from hub.calendar import Calendar
 from hub.config import Settings, SettingsError, load
 from hub.handles import room_for
@@ -37,34 +38,53 @@ from hub.opening import Opened, with_journal, without_journal
 
 EXIT_ENDED = 1
 EXIT_USAGE = 2
+EXIT_AGAIN = 3
+"""Whoever started the feeder is to start it again."""
+FEEDER_COLLECT_AFTER = 200_000
+"""New objects after which a feeder's collector looks for circles: a market of 8,000 instruments in one callback makes
+80,000, none of them in a circle, and looking at them in between takes as long as making them."""
 FED = "feed"
 """What the journal of a fed hub has as its source, whoever feeds it."""
 
 _logger = logging.getLogger("argus")
 
 
-def main() -> int:
-    """Run until a signal comes. Returns the exit code."""
+def main(argv: Sequence[str] | None = None, until: Until = until_signal) -> int:
+    """Run until a signal comes, or whatever else ``until`` waits for. Returns the exit code.
+
+    ``argv``: options, without the program's name; None for those of this process.
+    """
+    options = list(sys.argv[1:] if argv is None else argv)
+    if options[:1] == ["doctor"]:
+        options[0] = "--doctor"
+    if "--doctor" in options:
+        return examine(options, os.environ)
     try:
-        settings = load(sys.argv[1:], os.environ)
-        configure_logging(settings.log_format, settings.log_level)
+        settings = load(options, os.environ)
+        _log_as_set(settings)
         source = own_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            if settings.role == "feeder" and source is not None:
-                runner.run(feed(settings, source))
-            elif settings.role == "edge":
-                runner.run(serve_edge(settings))
-            else:
-                runner.run(serve(settings, source))
+            runner.run(work(settings, source, until))
     except FeedEnded as ended:
         print(f"run_hub.py: {ended}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_ENDED
+    except ProcessMustEnd as error:
+        print(f"run_hub.py: the source can't go on in this process: {error}", file=sys.stderr)  # noqa: T201
+        logging.shutdown()
+        os._exit(EXIT_AGAIN)  # not in order: a call into the vendor's library may hang for ever
     except (SettingsError, RecordingError, StartError) as error:
         print(f"run_hub.py: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _log_as_set(settings: Settings) -> None:
+    try:
+        configure_logging(settings.log_format, settings.log_level, settings.log_file)
+    except OSError as error:
+        raise StartError(f"log_file {settings.log_file} cannot be written: {error.strerror or error}") from None
 
 
 def own_source(settings: Settings) -> Source | None:
@@ -75,21 +95,34 @@ def own_source(settings: Settings) -> Source | None:
     if settings.source == "feed" or settings.role == "edge":
         return None
     source = make_source(settings)
-    return None if settings.isolate_source else source
+    return None if settings.is_isolated else source
 
 
-async def serve(settings: Settings, source: Source | None) -> None:
+async def work(settings: Settings, source: Source | None, until: Until) -> None:
+    """Do what the settings say until it ends or ``until`` has it stop. Arguments and errors as below."""
+    stopped = asyncio.Event()
+    with until(stopped.set):
+        if settings.role == "edge":
+            await serve_edge(settings, stopped)
+        elif settings.role != "feeder":
+            await serve(settings, source, stopped)
+        elif source is None:
+            await supervised(settings, stopped)
+        else:
+            await feed(settings, source, stopped)
+
+
+async def serve(settings: Settings, source: Source | None, stopped: asyncio.Event) -> None:
     """Run a hub, and another one for each feeder that begins another history. ``source``: None for a hub that is fed.
 
     Raises:
         StartError: something outside is in the way.
         RecordingError: the file to record into can't be made.
     """
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
     await check_port(settings)
     recorder = Recorder(settings.record) if settings.record is not None else None
     settings = within_file_limit(settings)
+    _logger.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
     relay = relay_of(settings) if settings.role == "feed" else None
@@ -112,14 +145,12 @@ async def serve(settings: Settings, source: Source | None) -> None:
             await asyncio.to_thread(recorder.close)
 
 
-async def serve_edge(settings: Settings) -> None:
-    """Run an edge, and another one whenever the feed has another history.
+async def serve_edge(settings: Settings, stopped: asyncio.Event) -> None:
+    """Run an edge until ``stopped``, and another one whenever the feed has another history.
 
     Raises:
         StartError: something outside is in the way.
     """
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
     await check_port(settings)
     settings = within_file_limit(settings)
     relay = relay_of(settings)
@@ -186,10 +217,8 @@ def open_history(
     )
 
 
-async def feed(settings: Settings, source: Source) -> None:
-    """Run a source for a hub elsewhere until a signal comes. Raises FeedEnded when the hub wants no more of it."""
-    stopped = asyncio.Event()
-    _on_signals(stopped.set)
+async def feed(settings: Settings, source: Source, stopped: asyncio.Event) -> None:
+    """Run a source for a hub elsewhere until ``stopped``. Raises FeedEnded when the hub wants no more of it."""
     if settings.end_with_stdin:
         when_stdin_ends(stopped.set)
     recorder = None if settings.record is None else Recorder(settings.record)
@@ -208,33 +237,37 @@ async def feed(settings: Settings, source: Source) -> None:
     try:
         print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
         gc.freeze()  # what the start built stays: the collector need not look at it again
+        gc.set_threshold(FEEDER_COLLECT_AFTER, *gc.get_threshold()[1:])
         await feeding.run(stopped)
     finally:
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    if sys.platform == "win32":
-        for number in (signal.SIGINT, signal.SIGBREAK):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-    else:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+async def supervised(settings: Settings, stopped: asyncio.Event) -> None:
+    """Keep a feeder for a hub elsewhere running in a process of its own until ``stopped``. Raises StartError."""
+    print(f"Argus feeder sends to {settings.to}", flush=True)  # noqa: T201
+    try:
+        await supervise(settings, PROGRAM, stopped)
+    except (ChildRefused, OSError) as error:
+        raise StartError(str(error)) from None
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop or winloop where installed; None for the standard loop."""
-    with contextlib.suppress(ImportError):
+    """uvloop or winloop where installed; None for the standard loop, which the log says."""
+    name = "winloop" if sys.platform == "win32" else "uvloop"
+    try:
         if sys.platform == "win32":
-            import winloop
-
-            return winloop.new_event_loop
-        import uvloop
-
-        return uvloop.new_event_loop
-    return None
+            import winloop as fast
+        else:
+            import uvloop as fast
+    except ImportError as error:
+        _logger.warning(
+            "%s can't be had (%s): the standard event loop is used, which serves fewer clients", name, error
+        )
+        return None
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = fast.new_event_loop
+    return new_loop
 
 
 if __name__ == "__main__":

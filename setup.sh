@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prepares .venv with the pinned packages and this project in it; does nothing when that was done before and neither
-# the place nor what is wanted has changed. With --tests it also sees to the browser that the page tests drive, and to
-# the Redis server of the relay's tests.
+# the place nor what is wanted has changed. With --tests it also sees to the browser that the page tests drive and to
+# the Redis server of the relay's tests, with --wine to what runs Windows programs in the tests of Windows.
 # PYTHON names the interpreter to use instead of python3.11 or python3.
 set -eu
 cd -- "$(dirname -- "$0")"
@@ -11,14 +11,14 @@ fail() {
     exit 1
 }
 
-# debian PACKAGE: only root can install it, anybody else is told how.
+# debian PACKAGES (one word): only root can install them, anybody else is told how.
 debian() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "Installing $1"
         apt-get update -qq </dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" </dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1 </dev/null
     else
-        fail "$1 is missing. On Debian and Ubuntu: sudo apt-get install $1"
+        fail "Missing: $1. On Debian and Ubuntu: sudo apt-get install $1"
     fi
 }
 
@@ -64,4 +64,12 @@ fi
 if [ "${1:-}" = --tests ]; then
     command -v chromium >/dev/null || debian chromium
     command -v redis-server >/dev/null || debian redis-server
+fi
+
+if [ "${1:-}" = --wine ]; then
+    missing=
+    [ -x /usr/lib/wine/wine64 ] || missing="wine64"
+    command -v wineserver >/dev/null || missing="wine $missing"
+    command -v x86_64-w64-mingw32-ld >/dev/null || missing="$missing binutils-mingw-w64-x86-64"
+    [ -z "$missing" ] || debian "$(echo $missing)"
 fi

@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Coroutine, Set
+from collections.abc import Coroutine, Mapping, Set
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -17,16 +17,16 @@ from bridge.delivered import DeliveredRows
 from bridge.ending import end
 from bridge.feed.acceptance import Acceptance
 from bridge.feed.endpoint import PATH, FeedEndpoint
-from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment
+from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment, source_variables
 from bridge.feed.messages import Hello
 from bridge.feed.right import FeedRight
 from bridge.feed.source import FeedSource
 from bridge.intake import Intake
 from bridge.listening import StartError, server_settings
-from bridge.publishing import HubPublisher, MarketObserver
+from bridge.publishing import HubPublisher, MarketObserver, wanted_of
 from bridge.recorder import Recorder
 from bridge.running import keep_running
-from bridge.source import Observer, Source, SourceStatus
+from bridge.source import Figures, Observer, ReferenceData, Refusals, Source, SourceStatus, Told
 from hub.calendar import Calendar
 from hub.core import Hub, SourceInfo
 from hub.delivery import Delivery
@@ -35,6 +35,7 @@ from hub.health import Health
 from hub.metrics import Metrics
 from hub.opening import Opened
 from hub.pages import Pages
+from hub.reference import Reference
 from hub.schema import STATUS
 from hub.server import HubServer
 from hub.settings import Settings
@@ -75,21 +76,29 @@ class App:
         self._metrics = metrics
         self._ended = asyncio.Event()
         self._is_wanting = False
-        self._child_token = secrets.token_hex(32) if settings.isolate_source else ""
+        self._child_token = secrets.token_hex(32) if settings.is_isolated else ""
+        self._child: ChildFeeder | None = None
+        self._figures: Mapping[str, int] = {}
+        self._named: dict[
+            str, set[str]
+        ] = {}  # topics that are wanted for the operator's universes, by what they become
         # Without a journal of its own the hub remembers nothing: the folder may be another hub's.
         folder = settings.data if source is None and opened.journal is not None else None
         self._acceptance = Acceptance(folder, opened.epoch, opened.run)
         self._source = source if source is not None else self._make_feed()
         self._calendar = Calendar(self._source.trading_days)
+        self._reference = Reference(settings.universes, folder)
+        self._reference.restore(self._source.name)
         self._hub = Hub(
             epoch=opened.epoch,
             source=SourceInfo(self._source.name, self._source.simulated),
             channels=self._source.channels,
             history=opened.history,
-            universes=settings.universes,
+            universes=self._reference.universes,
             on_wants=self._want_soon,
             on_refused=_log_refused,
             store=opened.store,
+            reference=self._reference,
         )
         health = Health(self._calendar, settings.stale_after_s)
         self._watch = Watch(
@@ -109,9 +118,10 @@ class App:
             observers,
             self._on_status,
             past=DeliveredRows(opened.history, opened.run),
-            was_mute=health.was_mute,
+            was_mute=self._watch.was_mute,
             away=opened.goes_on and source is not None,  # a feeder brings what came meanwhile, or says that it can't
             now_ms=self._source.now_ms,
+            on_told=self._on_told,
         )
 
     @property
@@ -131,11 +141,14 @@ class App:
         settings, metrics = self._settings, self._metrics
         observe, interval_s = metrics.publish_to_socket.observe, settings.flush_interval_ms / 1000
         delivery = Delivery(self._hub, asyncio.get_running_loop(), observe, interval_s)
-        pages = Pages(self._hub.channels, self._reasons_not_ready, self._reasons_degraded, metrics.page)
+        pages = Pages(
+            self._hub.channels, self._reasons_not_ready, self._reasons_degraded, metrics.page, self._reference.page
+        )
         self._server = HubServer(
             self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
         )
-        metrics.observe(self._hub, self._server, self._watch, self._opened, lambda: self._intake.refused)
+        refused = lambda: self._intake.refused  # noqa: E731
+        metrics.observe(self._hub, self._server, self._watch, self._opened, refused, self._events)
         try:
             try:
                 addresses = await self._server.start(settings.host, settings.port)
@@ -160,7 +173,7 @@ class App:
         gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
         tasks = [asyncio.create_task(work) for work in self._works()]
         endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
-        if self._settings.isolate_source:
+        if self._settings.is_isolated:
             endings.add(asyncio.create_task(self._run_child(address)))
         try:
             done, _ = await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
@@ -180,9 +193,9 @@ class App:
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
         settings = self._settings
-        child = ChildFeeder(
+        child = self._child = ChildFeeder(
             child_command(settings, PROGRAM, address),
-            child_environment(os.environ, self._child_token),
+            child_environment(os.environ, self._child_token) | source_variables(settings),
             starts_again=settings.source != "recording",  # which would be played from its start
         )
         try:
@@ -202,7 +215,28 @@ class App:
 
     def _want(self, topics: Set[str]) -> None:
         self._is_wanting = False
-        self._source.want(frozenset(topics))
+        self._named = wanted_of(topics, self._settings.universes)
+        self._source.want(frozenset(self._named))
+
+    def _on_told(self, told: Told) -> None:
+        """Take what the source says beside its rows."""
+        match told:
+            case ReferenceData(instruments, universes):
+                self._hub.flush()  # before what clients observe changes
+                self._reference.take(self._source.name, instruments, universes)
+                self._hub.router.renew()
+            case Refusals(topics):
+                named = self._named
+                self._hub.refuse({name: topics[topic] for topic in topics for name in named.get(topic, ())})
+            case Figures(counts):
+                self._figures = counts
+
+    def _events(self) -> Mapping[str, int]:
+        starts = {} if self._child is None else {"process started": self._child.starts}
+        return {**self._figures, **starts}
+
+    def _reasons_degraded(self) -> list[str]:
+        return [*self._opened.reasons_degraded, *self._watch.reasons_degraded()]
 
     def _on_status(self, status: SourceStatus) -> None:
         self._watch.report_source(status.state.value, status.reason, time_ns() // 1000)
@@ -211,9 +245,6 @@ class App:
         if self._server.draining:
             return ["the hub is draining: it is about to restart"]
         return self._watch.reasons_not_ready()
-
-    def _reasons_degraded(self) -> list[str]:
-        return self._opened.reasons_degraded
 
     async def _look(self) -> None:
         while True:

@@ -54,8 +54,8 @@ def rows_before(delivered: Delivered, rows: Rows) -> Before:
     for code, known in delivered.newest.items():
         market = market_of(code)
         newest_ms[market] = max(known.time_ms, newest_ms.get(market, 0))
-    own = ((code, delivered.newest[code]) for code in rows.codes if code in delivered.newest)
-    return Before(newest_ms, {code: (newest.time_ms, newest.row) for code, newest in own})
+    own = [code for code in rows.codes if code in delivered.newest]
+    return Before(newest_ms, {code: (delivered.newest[code].time_ms, delivered.newest_row(code)) for code in own})
 
 
 class Outage:
@@ -96,6 +96,13 @@ class Silence:
         self._markets: dict[str, None] = {}
         self._mute: list[str] = []
         self._asked_ms = 0
+        self._told_ms: dict[str, int] = {}
+
+    def told(self, topic: str, to_ms: int | None) -> None:
+        """The source has said by itself that rows of a topic or pattern are missing up to a time (epoch ms)."""
+        if topic.startswith("tick:*") and to_ms is not None:
+            for market in self._markets if topic == "tick:*" else (market_of(topic),):
+                self._told_ms[market] = max(to_ms, self._told_ms.get(market, 0))
 
     def know(self, market: str) -> None:
         """Look after a market from now on."""
@@ -120,6 +127,8 @@ class Silence:
             place, to_ms = back
             self._mute.remove(market)
             # By the time of the data, too: of rows that come late, but without a hole, none is missing.
+            if from_ms < self._told_ms.get(market, 0):
+                continue
             if self._was_mute(market, to_ms) and any(_has_jumped(before, rows, at) for at in spoken):
                 notices.append(Notice(place, Interruption(f"{rows.channel}:*.{market}", from_ms, to_ms)))
         return notices

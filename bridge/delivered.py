@@ -27,8 +27,14 @@ class DeliveredRows:
         """Every topic that the source has spoken on."""
         for topic in self._history.topics:
             if topic.channel != STATUS:
-                last = as_given(topic.channel, topic.newest) if topic.time_ms == topic.newest_time_ms else None
-                yield PastTopic(topic.channel, topic.code, topic.newest_time_ms, last)
+                yield PastTopic(topic.channel, topic.code, topic.newest_time_ms)
+
+    def last_row(self, channel: str, code: str) -> PackedRow | None:
+        """The row of a topic that came last; None where that is older than one before it."""
+        topic = self._history.channels[channel].get(code)
+        if topic is None or topic.time_ms != topic.newest_time_ms:
+            return None
+        return as_given(channel, topic.newest)
 
     def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[PackedRow]:
         """The rows of a topic with exactly this ``time`` that are in memory, or are found on disk in time."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from bridge.continuity import Late, Notice, Outage, Silence, market_of, notices_of_late, rows_before
 from bridge.repeats import Delivered, Past, Unpublished
-from bridge.source import Batch, Interruption, Observer, Publisher, SourceState, SourceStatus
+from bridge.source import Batch, Interruption, Observer, Publisher, SourceState, SourceStatus, Told
 from hub.rows import Rows, pack_rows
 from hub.schema import Row
 
@@ -36,6 +36,7 @@ class Intake:
         publisher: is given everything, in order.
         observers: are given every batch that has good rows, in order, after the publisher.
         on_status: told how the source is doing.
+        on_told: given what the source says beside its rows.
         past: what the publisher has.
         was_mute: whether rows of a market were overdue at some time; see `Silence` and `hub.health.Health.was_mute`.
         away: the source was not there before: what it had after the newest row of the past is missing.
@@ -52,6 +53,7 @@ class Intake:
         was_mute: Callable[[str, int], bool],
         away: bool,
         now_ms: Callable[[], int],
+        on_told: Callable[[Told], None] = lambda _: None,
     ) -> None:
         self.refused: Counter[str] = Counter()
         """Rows that were kept out, by cause."""
@@ -60,6 +62,7 @@ class Intake:
         self._publisher = publisher
         self._observers = observers
         self._on_status = on_status
+        self.tell: Callable[[Told], None] = on_told
         self._past = past
         self._now_ms = now_ms
         self._channels: dict[str, Delivered] = {}
@@ -111,6 +114,7 @@ class Intake:
 
     def interrupt(self, interruption: Interruption) -> None:
         """Take notice of rows that the source lost."""
+        self._silence.told(interruption.topic, interruption.to_ms)
         self._publisher.announce(interruption)
 
     def begin_run(self, run: str) -> None:
@@ -166,7 +170,7 @@ class Intake:
             if fault:
                 self._refuse(fault, rows[place])
                 continue
-            newest_ms = delivered.take(code, time_ms, packed)
+            newest_ms = delivered.take(code, time_ms, packed, unpublished)
             if newest_ms is not None:
                 late.append(Late(len(kept), code, time_ms, newest_ms))
             kept.append(place)

@@ -1,6 +1,6 @@
 """The last step into the hub, and the observers that judge the markets and count: what the door hands on goes here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bridge.source import Batch, Interruption
 from hub.core import Hub
@@ -16,7 +16,7 @@ class HubPublisher:
 
     def publish(self, batch: Batch) -> None:
         """Publish one batch."""
-        self._hub.publish(batch.channel, batch.rows, batch.recv_us, batch.number)
+        self._hub.publish(batch.channel, batch.rows, batch.recv_us, batch.number, is_state=batch.is_state)
 
     def announce(self, interruption: Interruption) -> None:
         """Announce what the source did not give."""
@@ -25,6 +25,20 @@ class HubPublisher:
     def begin_run(self, run: str) -> None:
         """Note that another run of the source begins."""
         self._hub.begin_run(run)
+
+
+def wanted_of(topics: Iterable[str], universes: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """What a source is told that is wanted, each with the topic strings of clients that it is wanted for.
+
+    The operator's ``universes`` are known to the hub only: of such a one its codes and patterns are wanted.
+    """
+    wanted: dict[str, set[str]] = {}
+    for topic in topics:
+        channel, _, instrument = topic.partition(":")
+        members = universes.get(instrument[1:]) if instrument.startswith("@") else None
+        for name in (topic,) if members is None else (f"{channel}:{member}" for member in members):
+            wanted.setdefault(name, set()).add(topic)
+    return wanted
 
 
 class MarketObserver:

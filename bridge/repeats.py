@@ -1,7 +1,7 @@
 """What was delivered of a channel, as far as it takes to tell a new row from one that comes again or comes late.
 
-The newest row of every topic is kept here. Older ones are asked for seldom, and the hub has them anyway. Rows are
-compared as bytes: one that comes again was packed in the same way.
+Of every topic the newest time is kept here. Rows are asked for seldom, and the hub has them anyway. They are compared
+as bytes: one that comes again was packed in the same way.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,11 @@ keeps its ``time`` while it changes thousands of times, and never changes back."
 
 
 class PastTopic(NamedTuple):
-    """What the hub has of one topic: the newest ``time`` of all its rows, and its last row, None if that is older."""
+    """What the hub has of one topic: the newest ``time`` of all its rows."""
 
     channel: str
     code: str
     newest_ms: int
-    newest: PackedRow | None
 
 
 class Past(Protocol):
@@ -32,6 +31,9 @@ class Past(Protocol):
 
     def topics(self) -> Iterable[PastTopic]:
         """Every topic. Asked once, at start."""
+
+    def last_row(self, channel: str, code: str) -> PackedRow | None:
+        """The row of a topic that was published last; None where that is older than one before it."""
 
     def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[PackedRow]:
         """The rows of a topic with exactly this ``time`` that were published and are still held."""
@@ -61,17 +63,12 @@ class Unpublished:
 
 
 class Newest:
-    """The newest row of one topic.
+    """The newest of one topic: ``time_ms`` of all its rows; ``alike`` are those with the time ``alike_ms``."""
 
-    ``time_ms`` is the newest of all its rows, ``row`` the last one that has it; None where that was restored, and was
-    not the topic's last. ``alike`` are all rows with the time ``alike_ms``.
-    """
+    __slots__ = ("alike", "alike_ms", "restored_ms", "time_ms")
 
-    __slots__ = ("alike", "alike_ms", "restored_ms", "row", "time_ms")
-
-    def __init__(self, time_ms: int, row: PackedRow | None, restored_ms: int = -1) -> None:
+    def __init__(self, time_ms: int, restored_ms: int = -1) -> None:
         self.time_ms = time_ms
-        self.row = row
         self.alike_ms = -1
         self.alike: list[PackedRow] = []
         self.restored_ms = restored_ms
@@ -93,7 +90,15 @@ class Delivered:
 
     def restore(self, topic: PastTopic) -> None:
         """Take what a topic's history ended with."""
-        self.newest[topic.code] = Newest(topic.newest_ms, topic.newest, restored_ms=topic.newest_ms)
+        self.newest[topic.code] = Newest(topic.newest_ms, restored_ms=topic.newest_ms)
+
+    def newest_row(self, code: str) -> PackedRow | None:
+        """The last of a topic's rows that have its newest time, if it is still held."""
+        known = self.newest[code]
+        if known.alike_ms == known.time_ms:
+            return known.alike[-1]
+        last = self._past.last_row(self._channel, code)
+        return last if last is not None else next(reversed(self._rows_at(code, known.time_ms)), None)
 
     def take_newer(self, rows: Rows, until_ms: int) -> int:
         """Take rows, as long as each is newer than its topic's newest and older than ``until_ms``.
@@ -103,11 +108,10 @@ class Delivered:
             one loop that does little. The next one is not newer, too new, or of a topic that was never seen.
         """
         place = 0
-        for known, time_ms, row in zip(map(self.newest.get, rows.codes), rows.times, rows.packed, strict=True):
+        for known, time_ms in zip(map(self.newest.get, rows.codes), rows.times, strict=True):
             if known is None or time_ms <= known.time_ms or time_ms >= until_ms:
                 break
             known.time_ms = time_ms
-            known.row = row
             place += 1
         return place
 
@@ -118,29 +122,36 @@ class Delivered:
             return False
         if time_ms < known.time_ms:
             return row in unpublished.at(code, time_ms) or row in self._rows_at(code, time_ms)
-        return row == known.row or row in self._alike_of(code, known)
+        if known.alike_ms < time_ms and row == self._past.last_row(self._channel, code):
+            return True
+        return row in self._alike_of(code, known, unpublished)
 
-    def take(self, code: str, time_ms: int, row: PackedRow) -> int | None:
+    def take(self, code: str, time_ms: int, row: PackedRow, unpublished: Unpublished) -> int | None:
         """Take a row that is no repeat. Returns the topic's newest ``time`` if the row is older, else None."""
         known = self.newest.get(code)
         if known is None:
-            self.newest[code] = Newest(time_ms, row)
+            self.newest[code] = Newest(time_ms)
             return None
         if time_ms < known.time_ms:
             return known.time_ms
         if time_ms == known.time_ms:
-            known.alike = [*self._alike_of(code, known), row][-ALIKE_ROWS:]
+            known.alike = [*self._alike_of(code, known, unpublished), row][-ALIKE_ROWS:]
             known.alike_ms = time_ms
         known.time_ms = time_ms
-        known.row = row
         return None
 
-    def _alike_of(self, code: str, known: Newest) -> list[PackedRow]:
+    def _alike_of(self, code: str, known: Newest, unpublished: Unpublished) -> Sequence[PackedRow]:
         """The rows with a topic's newest time, as far as they are remembered."""
         if known.alike_ms == known.time_ms:
             return known.alike
-        held = self._rows_at(code, known.time_ms) if known.restored_ms == known.time_ms else []
-        return held or ([] if known.row is None else [known.row])
+        if known.restored_ms == known.time_ms and (held := self._rows_at(code, known.time_ms)):
+            return held
+        # It came after older ones only, so it is a single one.
+        single = unpublished.at(code, known.time_ms)
+        if single:
+            return single
+        last = self._past.last_row(self._channel, code)
+        return [last] if last is not None else self._rows_at(code, known.time_ms)
 
     def _rows_at(self, code: str, time_ms: int) -> list[PackedRow]:
         return list(self._past.rows_at(self._channel, code, time_ms))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bridge.source import Sink, Source, SourceState, SourceStatus
+from bridge.source import ProcessMustEnd, Sink, Source, SourceState, SourceStatus
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 
@@ -12,7 +12,7 @@ _logger = logging.getLogger("argus")
 
 
 async def keep_running(source: Source, sink: Sink, delivered: Callable[[], int]) -> None:
-    """Run a source until it ends, or fails and can't go on.
+    """Run a source until it ends, or fails and can't go on. Raises ProcessMustEnd as it does.
 
     ``delivered`` gives the number of batches so far: after a run that brought some, a failure is a new mishap and
     the pauses begin anew.
@@ -22,6 +22,8 @@ async def keep_running(source: Source, sink: Sink, delivered: Callable[[], int])
         before = delivered()
         try:
             await source.run(sink)
+        except ProcessMustEnd:
+            raise
         except Exception as error:  # whatever a vendor's code raises must not end the process
             if delivered() > before:
                 retry_s = FIRST_RETRY_S

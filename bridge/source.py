@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from hub.core import Refusal
 from hub.schema import Row
 
 
@@ -20,13 +21,15 @@ class Batch:
     ``rows`` are positional in the channel's ``source_names``: ``code``, ``time``, then the values (no ``seq``,
     no ``recv``). ``recv_us`` is the wall clock in epoch microseconds when they were received. ``number`` is that which
     a feeder gave the batch within its run; 0 where there is no feeder. Rows of a feeder come packed (`hub.rows.Rows`),
-    and so does everything that the door of the hub hands on.
+    and so does everything that the door of the hub hands on. ``is_state``: the rows tell how things stood when the
+    source was asked, and not that something happened: no client is given them as live.
     """
 
     channel: str
     rows: Sequence[Row]
     recv_us: int
     number: int = 0
+    is_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,39 @@ class SourceStatus:
     state: SourceState
     reason: str = ""
     keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceData:
+    """What a source knows of its instruments, beside their rows.
+
+    ``instruments``: a mapping for each, with ``code`` and ``name`` at least. ``universes``: named lists of codes.
+    """
+
+    instruments: Sequence[Mapping[str, Any]]
+    universes: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """All topic strings that are wanted and can't be given now; those that are not in it any more are given."""
+
+    topics: Mapping[str, Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How often something happened at the source since it began, by what it was."""
+
+    counts: Mapping[str, int]
+
+
+Told = ReferenceData | Refusals | Figures
+"""What a source says beside its rows, and of which only the newest word counts."""
+
+
+class ProcessMustEnd(Exception):  # noqa: N818 (it reads as what is to be done)
+    """The source can't be helped in this process any more: another one is to begin in its place. The text says why."""
 
 
 class Observer(Protocol):
@@ -95,6 +131,9 @@ class Sink(Protocol):
 
     def begin_run(self, run: str) -> None:
         """Say that another run of the source begins: what came between it and the one before is missing."""
+
+    def tell(self, told: Told) -> None:
+        """Say something beside the rows, whenever it changes. It may overtake rows."""
 
 
 class Source(Protocol):
@@ -135,4 +174,7 @@ class Source(Protocol):
         """Be told the topics (exact names and patterns) that at least one client wants now."""
 
     async def run(self, sink: Sink) -> None:
-        """Deliver until the source has ended (return), is cancelled, or fails (raise)."""
+        """Deliver until the source has ended (return), is cancelled, or fails (raise).
+
+        Raises ProcessMustEnd where running it again in this process would not help.
+        """

@@ -6,6 +6,9 @@ from bridge.listening import StartError
 from bridge.recording import RecordingSource
 from bridge.simulator import Fault, SimulatorSource
 from bridge.source import Source
+from bridge.xtquant import Options, XtquantSource
+from bridge.xtquant.options import TokenMode
+from bridge.xtquant.package import PackageError, find_package
 from hub.settings import Settings
 
 
@@ -17,7 +20,11 @@ def make_source(settings: Settings, place: tuple[date, time] | None = None) -> S
     if settings.source == "recording" and settings.recording is not None:
         return RecordingSource(settings.recording, speed=settings.speed)
     if settings.source == "xtquant":
-        raise StartError("source xtquant is not available in this version; use sim or recording")
+        try:
+            find_package(settings.xtquant_folder)
+        except PackageError as error:
+            raise StartError(f"source xtquant can't run here: {error}") from None
+        return XtquantSource(xtquant_options(settings))
     try:
         return SimulatorSource(
             symbols=settings.symbols,
@@ -29,3 +36,24 @@ def make_source(settings: Settings, place: tuple[date, time] | None = None) -> S
         )
     except ValueError as error:
         raise StartError(f"the simulator can't run so: {error}") from None
+
+
+def xtquant_options(settings: Settings) -> Options:
+    """What the settings say of the terminal."""
+    data = settings.data / "xtquant"
+    token = settings.quote_token
+    return Options(
+        sectors=settings.xtquant_sectors,
+        data=data,
+        universes=settings.xtquant_universes,
+        folder=settings.xtquant_folder,
+        addresses=settings.xtquant_addresses,
+        token_mode=TokenMode(token, data / "centre", settings.xtquant_servers, settings.xtquant_markets)
+        if token
+        else None,
+        max_subscriptions=settings.max_subscriptions,
+        grace_s=settings.subscription_grace_s,
+        stale_after_s=settings.xtquant_stale_after_s,
+        refresh_at=settings.xtquant_refresh_at,
+        probe_at=settings.xtquant_probe_at,
+    )

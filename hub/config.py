@@ -26,7 +26,7 @@ CLIENT_VARIABLES: Final = frozenset({"ARGUS_URL"})
 """Variables that the client reads: the hub passes over them. Any other unknown ``ARGUS_*`` is taken for a typo."""
 
 _CONFIG: Final = f"{PREFIX}CONFIG"
-_SECRETS: Final = frozenset({"token", "feed_token"})
+_SECRETS: Final = frozenset({"token", "feed_token", "xtquant_token"})
 
 _SCHEMAS: Final[Mapping[str, Any]] = Settings.model_json_schema()["properties"]
 
@@ -106,6 +106,7 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--doctor", action="store_true", help="check this machine and these settings, start nothing")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings; see hub.example.toml")
     for name, schema in _SCHEMAS.items():
         if name in _SECRETS:
@@ -122,6 +123,7 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
         # Only the name: what follows it might be a secret.
         raise SettingsError(_unknown_option(unknown[0].partition("=")[0]))
     options = vars(known)
+    options.pop("doctor", None)  # whoever starts the program has looked for it
     if options.pop("version", False):
         sys.stdout.write(f"argus-hub {importlib.metadata.version('argus-hub')}\n")
         raise SystemExit(0)

@@ -20,6 +20,7 @@ class Waiting(NamedTuple):
     before_at: int
     at: int
     row: bytes
+    is_state: bool
 
 
 class Conflater:
@@ -48,12 +49,12 @@ class Conflater:
         """An arrival number before every row that waits; None when none does."""
         return min((waiting.before_at for waiting in self._waiting.values()), default=None)
 
-    def put(self, topic: Topic, row: bytes, before_at: int) -> None:
-        """Take a live row. ``before_at`` is an arrival number before it."""
+    def put(self, topic: Topic, row: bytes, before_at: int, *, is_state: bool = False) -> None:
+        """Take a row. ``before_at`` is an arrival number before it; ``is_state``: it is no live one."""
         if topic in self._waiting:
             self.skipped += 1
             self.outbox.counts.rows_conflated += 1
-        self._waiting[topic] = Waiting(before_at, topic.at, row)
+        self._waiting[topic] = Waiting(before_at, topic.at, row, is_state)
 
     def skip(self, topic: Topic, row: bytes, before_at: int, skipped: int) -> None:
         """Take the newest of rows that the client would have read from the log; ``skipped`` is how many were older."""
@@ -70,10 +71,10 @@ class Conflater:
                 self._next_s[topic] = now_s + interval_s
         runs: list[Run] = []
         for topic in due:
-            row = self._waiting.pop(topic).row
-            if not runs or runs[-1].channel != topic.channel:
-                runs.append(Run(topic.channel, []))
-            runs[-1].rows.append(row)
+            waiting = self._waiting.pop(topic)
+            if not runs or (runs[-1].channel, runs[-1].is_state) != (topic.channel, waiting.is_state):
+                runs.append(Run(topic.channel, [], waiting.is_state))
+            runs[-1].rows.append(waiting.row)
         return runs
 
     def next_due_s(self) -> float | None:

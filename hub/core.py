@@ -16,17 +16,27 @@ from hub.conflation import Conflater
 from hub.counts import Counts
 from hub.history import History
 from hub.jobs import upstream_gap
+from hub.messages import Error
 from hub.past import GapNotice
+from hub.reference import Reference
 from hub.router import Audience, Router
 from hub.schema import STATUS, Row
 from hub.store import NO_STORE, Published, RunBegins, Store, Turn
 from hub.topic import Topic
-from hub.wire import Origin
+from hub.wire import Origin, RequestId
 
 MANY_TOPICS: Final = 200
 """From so many rows at once on, all audiences are looked at instead of those of each topic."""
 
 _logger = logging.getLogger("argus.core")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a topic has no rows: an error code of the contract, and words for the client."""
+
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class Hub:
         on_wants: called with the topic strings that clients want, when they change: see `hub.router.Router`.
         on_refused: called with a reason for every row that could not be published.
         store: where everything is written before anybody sees it.
+        reference: what is known of instruments.
     """
 
     def __init__(
@@ -62,6 +73,7 @@ class Hub:
         on_wants: Callable[[Set[str]], None],
         on_refused: Callable[[str], None],
         store: Store = NO_STORE,
+        reference: Reference | None = None,
     ) -> None:
         self.epoch = epoch
         self.source = source
@@ -69,6 +81,9 @@ class Hub:
         self.history = history
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()
+        self.reference = reference or Reference(universes)
+        self.refused: Mapping[str, Refusal] = {}
+        """The topic strings that are wanted and that the source can't give now, and why."""
         self.conflating: dict[Conflater, None] = {}
         """Clients that were given conflated rows by the last flush, for its caller to send on and clear."""
         self.on_publish: Callable[[], None] = _nothing
@@ -84,11 +99,14 @@ class Hub:
         self._segment = history.tail
         self._offset = 0
 
-    def publish(self, channel: str, rows: Iterable[Row], recv_us: int, batch: int = 0) -> None:
+    def publish(
+        self, channel: str, rows: Iterable[Row], recv_us: int, batch: int = 0, *, is_state: bool = False
+    ) -> None:
         """Take rows of one channel that arrived together (``source_names`` of the channel, in order of arrival).
 
         A row that can't be encoded is refused and reported, the others are published. ``batch`` is the feeder's
-        number of the batch; 0: it has none.
+        number of the batch; 0: it has none. ``is_state``: the rows tell how things stood when the source was asked:
+        they are given to nobody as live.
         """
         before = self.history.at
         created, refused = self.history.append(channel, rows, recv_us)
@@ -99,6 +117,8 @@ class Hub:
         self.counts.batches_in += 1
         self.counts.rows_in += self.history.at - before
         self.counts.rows_refused += len(refused)
+        if is_state and self.history.at > before:
+            self.history.states.note(before + 1, self.history.at)
         self._take(Published(before + 1, self.history.at, recv_us, batch))
 
     def took(self, created: Iterable[Topic], count: int, recv_us: int) -> None:
@@ -127,6 +147,19 @@ class Hub:
     def begin_run(self, run: str) -> None:
         """Take notice of another run of the source: its batches are numbered from 1 again."""
         self._take(RunBegins(run))
+
+    def refuse(self, refused: Mapping[str, Refusal]) -> None:
+        """Take all topic strings that the source can't give now; whoever has subscribed one is told why, once."""
+        before, self.refused = self.refused, dict(refused)
+        for name, refusal in self.refused.items():
+            known = before.get(name)
+            if known is None or known.code != refusal.code:
+                for outbox in self.router.holders(name):
+                    outbox.send(_error_of(refusal, outbox.asked_by(name)))
+
+    def refusals_of(self, names: Iterable[str], request_id: RequestId) -> list[Error]:
+        """What to tell a client that subscribes these topic strings of those among them that can't be given."""
+        return [_error_of(self.refused[name], request_id) for name in names if name in self.refused]
 
     def flush(self) -> None:
         """Write what was published since the last flush, then hand it to the live clients."""
@@ -164,8 +197,15 @@ class Hub:
 
     def _deliver_up_to(self, at: int) -> None:
         """Hand on all rows up to an arrival number: those of one channel at once, wherever segments end."""
-        pending: tuple[str, list[Topic], list[bytes | None]] | None = None
         read_at = self.history.delivered_at
+        while read_at < at:
+            is_state, up_to = self.history.states.stretch(read_at + 1, at)
+            self._deliver_rows(read_at, up_to, Origin.SNAPSHOT if is_state else Origin.LIVE)
+            read_at = up_to
+        self.history.delivered_at = max(at, self.history.delivered_at)
+
+    def _deliver_rows(self, read_at: int, at: int, origin: Origin) -> None:
+        pending: tuple[str, list[Topic], list[bytes | None]] | None = None
         while read_at < at:
             segment = self._segment
             end = min(len(segment.rows), at + 1 - segment.first_at)
@@ -176,30 +216,30 @@ class Hub:
                     pending[2].extend(segment.rows[part])
                     continue
                 if pending is not None:
-                    self._deliver(*pending)
+                    self._deliver(*pending, origin)
                 pending = channel, segment.topics[part], segment.rows[part]
             read_at = segment.first_at + end - 1
             self._offset = end
             if end == len(segment.rows) and segment.next is not None:  # all of it may be let go from now on
                 self._segment, self._offset = segment.next, 0
         if pending is not None:
-            self._deliver(*pending)
-        self.history.delivered_at = max(at, self.history.delivered_at)
+            self._deliver(*pending, origin)
 
-    def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None]) -> None:
+    def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None], origin: Origin) -> None:
         encoded: dict[bytes, bytes] = {}
         before_at = self.history.delivered_at
+        is_state = origin is Origin.SNAPSHOT
         for topic, row in zip(topics, rows, strict=True):
             for waiting in topic.audiences.values():
                 waiting.append(row)  # type: ignore[arg-type]  # rows that are not delivered yet are never let go
             if topic.conflaters:
                 for conflater in topic.conflaters:
-                    conflater.put(topic, row, before_at)  # type: ignore[arg-type]
+                    conflater.put(topic, row, before_at, is_state=is_state)  # type: ignore[arg-type]
                     self.conflating[conflater] = None
         for audience in self._hearers(topics):
             if audience.live and audience.rows:
                 try:
-                    frames = audience.codec.data(channel, Origin.LIVE, audience.rows, encoded=encoded)
+                    frames = audience.codec.data(channel, origin, audience.rows, encoded=encoded)
                 except ValueError:  # the last barrier: what can't be said in one encoding must not end the others
                     _logger.exception(
                         "rows of %s have no form in %s: clients are given up", channel, audience.codec.name
@@ -225,6 +265,11 @@ class Hub:
         for outbox in self.router.hearers(notice.topic):
             if not outbox.lagging:
                 outbox.send(message)
+
+
+def _error_of(refusal: Refusal, request_id: RequestId) -> Error:
+    # To ask again helps nothing: the subscription stays, and its rows come when they can.
+    return Error(id=request_id, code=refusal.code, message=refusal.reason, retryable=False, retry_in_ms=None)
 
 
 def _nothing() -> None:

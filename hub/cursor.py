@@ -111,6 +111,10 @@ class Cursor:
             places = [i for i in places if seqs[i] >= begins.get(topics_at[i], 0)]
         return segment, places
 
+    def stretch(self, up_to: int) -> tuple[bool, int]:
+        """Whether the next row tells a state, as `hub.states` has it, and how far, up to ``up_to``, the same holds."""
+        return self._history.states.stretch(self.at + 1, up_to)
+
     def back_to(self, at: int) -> None:
         """Have read no further than up to a row of the step that was looked at last."""
         begin_at, told = self._before

@@ -18,6 +18,7 @@ from hub.past import GapNotice, Past, RestoredTopic
 from hub.rows import PackedRow, Rows, pack_rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.segment import PackedRows, Segment
+from hub.states import States
 from hub.topic import Topic
 from hub.wire import Packed, pack
 
@@ -51,6 +52,8 @@ class History:
         """Arrival number of the newest row that is older than one of its topic before it."""
         self.channels: dict[str, dict[str, Topic]] = {name: {} for name in CHANNELS}
         self.evicted_rows = 0
+        self.states = States()
+        """Which rows tell a state, and are given to nobody as live."""
         self.past: Past | None = None
         """What can be read back of rows that memory has let go."""
         self._ring_rows = ring_rows

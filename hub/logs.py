@@ -1,16 +1,22 @@
-"""How log lines look: plain for a console, one JSON object a line for a collector. They go to standard error."""
+"""How log lines look, plain for a console or one JSON object a line for a collector, and where they go."""
 
 import logging
 import sys
+from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
+
+from hub.logfile import LogFile
 
 _CONSOLE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
-def configure_logging(style: str, level: str) -> None:
-    """Log everything of at least a level to standard error, ``style`` is ``console`` or ``json``."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure_logging(style: str, level: str, file: Path | None = None) -> None:
+    """Log everything of at least a level to a file, or to standard error; ``style`` is ``console`` or ``json``.
+
+    Raises OSError where the file can't be written.
+    """
+    handler = logging.StreamHandler(sys.stderr) if file is None else LogFile(file)
     if style == "json":
         fields = "{asctime}{levelname}{name}{message}"
         renamed = {"asctime": "time", "levelname": "level", "name": "logger"}

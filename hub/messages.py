@@ -90,6 +90,12 @@ class Topics(Request, tag="topics"):
     pattern: str
 
 
+class Instruments(Request, tag="instruments"):
+    """Ask what the source knows of instruments: a code, a pattern or a universe, without a channel."""
+
+    pattern: str
+
+
 class Ping(Request, tag="ping"):
     """Ask for the hub's time."""
 
@@ -164,6 +170,12 @@ class TopicList(Message, tag="topics"):
     topics: Sequence[Mapping[str, Any]]
 
 
+class InstrumentList(Message, tag="instruments"):
+    """What the source knows of instruments, with ``code`` and ``name`` at least."""
+
+    instruments: Sequence[Mapping[str, Any]]
+
+
 class Pong(Message):
     """The hub's time in epoch milliseconds."""
 
@@ -223,6 +235,7 @@ _REQUESTS: Final[Sequence[type[Request]]] = (
     Replay,
     Cancel,
     Topics,
+    Instruments,
     Ping,
 )
 _JSON: Final[Mapping[str, _Decoder]] = {
@@ -237,9 +250,6 @@ _ENVELOPES: Final[tuple[Callable[[bytes], Envelope], Callable[[bytes], Envelope]
 )
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-
-NOT_YET: Final = frozenset({"instruments"})
-"""Ops of the contract that this version answers with ``unavailable``."""
 
 
 class RequestError(Exception):
@@ -270,12 +280,10 @@ def read_request(message: str | bytes, envelope: Envelope) -> Request:
     """Decode the whole of a message whose envelope was read.
 
     Raises:
-        RequestError: ``bad_message``, ``unknown_op`` or ``unavailable``.
+        RequestError: ``bad_message`` or ``unknown_op``.
     """
     decode = (_JSON if isinstance(message, str) else _MSGPACK).get(envelope.op)
     if decode is None:
-        if envelope.op in NOT_YET:
-            raise RequestError("unavailable", f"{envelope.op} is not available in this version", envelope.id)
         raise RequestError("unknown_op", f"there is no op {envelope.op[:40]!r}", envelope.id)
     try:
         return decode(message.encode() if isinstance(message, str) else message)

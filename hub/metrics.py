@@ -71,13 +71,15 @@ class Metrics:
         watch: Watch,
         opened: Opened,
         refused: Callable[[], Mapping[str, int]],
+        events: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Collect from these parts from now on.
 
         Args:
             refused: rows of the source that were kept out, by cause.
+            events: how often something happened at the source, by what it was.
         """
-        self.registry.register(_Parts(hub, server, watch, opened, refused))
+        self.registry.register(_Parts(hub, server, watch, opened, refused, events))
 
     def observe_figures(self, *figures: Figure) -> None:
         """Collect these as well from now on."""
@@ -110,12 +112,14 @@ class _Parts(Collector):
         watch: Watch,
         opened: Opened,
         refused: Callable[[], Mapping[str, int]],
+        events: Callable[[], Mapping[str, int]],
     ) -> None:
         self._hub = hub
         self._server = server
         self._watch = watch
         self._opened = opened
         self._refused = refused
+        self._events = events
 
     def describe(self) -> Iterable[Metric]:
         """Nothing in advance: registering must not collect."""
@@ -138,6 +142,10 @@ class _Parts(Collector):
         for cause, count in {**self._refused(), "not encodable": hub.counts.rows_refused}.items():
             refused.add_metric([cause], count)
         yield refused
+        events = CounterMetricFamily("argus_source_events", "What happened at the source.", labels=["event"])
+        for event, count in self._events().items():
+            events.add_metric([event], count)
+        yield events
         yield _gauge("argus_clients", "Clients connected.", server.clients)
         yield _gauge("argus_subscriptions", "Topic strings that clients are subscribed to.", hub.router.subscriptions)
         yield _gauge("argus_audiences", "Different sets of subscriptions.", len(audiences))

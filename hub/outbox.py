@@ -55,6 +55,8 @@ class Outbox:
         self.counts = counts if counts is not None else Counts()
         self.hears: Hears = hears_nothing
         """Whether a gap notice concerns what the client observes."""
+        self.asked_by: Callable[[str], RequestId] = _nobody
+        """By which request a topic string was subscribed, if it had an id."""
         self._epoch = epoch
         self._write = write
         self._limit_bytes = limit_bytes
@@ -219,7 +221,8 @@ class Outbox:
         if self.conflater is not None and self.writable and not self.lagging and not self._frames:
             for run in self.conflater.take(now_s):
                 self.counts.rows_out += len(run.rows)
-                self.put(self.codec.data(run.channel, Origin.LIVE, run.rows))
+                origin = Origin.SNAPSHOT if run.is_state else Origin.LIVE
+                self.put(self.codec.data(run.channel, origin, run.rows))
 
     def _step_replay(self, now_s: float) -> None:
         for _ in range(len(self._replays)):
@@ -248,7 +251,8 @@ class Outbox:
             self.put(step.frames)
 
     def _catch_up(self, cursor: Cursor, delivered_at: int) -> Step:
-        runs = cursor.read(delivered_at, self.every, self._begins, ROWS_PER_STEP)
+        is_state, up_to = cursor.stretch(delivered_at)
+        runs = cursor.read(up_to, self.every, self._begins, ROWS_PER_STEP)
         notices = list(filter(self.hears, cursor.take_notices()))
         done = cursor.at >= delivered_at
         losses = cursor.take_losses(at_end=done)
@@ -257,8 +261,14 @@ class Outbox:
             self._begins.clear()
             if self.audience is not None:
                 self.audience.live[self] = None
-        frames = frames_of(self.codec, self._epoch, losses, runs, notices, Origin.LIVE, None)
+        origin = Origin.SNAPSHOT if is_state else Origin.LIVE
+        frames = frames_of(self.codec, self._epoch, losses, runs, notices, origin, None)
         return Step(frames, sum(len(run.rows) for run in runs), done)
+
+
+def _nobody(_: str) -> RequestId:
+    """Where no request is known."""
+    return None
 
 
 def _discard(_: bytes) -> None:

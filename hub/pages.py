@@ -37,6 +37,7 @@ class Pages:
         reasons_not_ready: why fresh data can't be served; empty when it can.
         reasons_degraded: what else is wrong, although fresh data is served; empty when all is well.
         metrics: the page of figures.
+        instruments: what the source tells of its instruments, as JSON.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Pages:
         reasons_not_ready: Callable[[], Sequence[str]],
         reasons_degraded: Callable[[], Sequence[str]],
         metrics: Callable[[], bytes],
+        instruments: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
         self._reasons_not_ready = reasons_not_ready
         self._reasons_degraded = reasons_degraded
         self._metrics = metrics
+        self._instruments = instruments
         self._schema = orjson.dumps(_describe(channels))
         static = files("hub") / "static"
         self._static = {path: ((static / name).read_bytes(), kind) for path, (name, kind) in _STATIC.items()}
@@ -67,6 +70,8 @@ class Pages:
             return _respond(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, body, _JSON)
         if path == "/metrics":
             return _respond(HTTPStatus.OK, self._metrics(), "text/plain; version=0.0.4; charset=utf-8")
+        if path == "/instruments":
+            return _respond(HTTPStatus.OK, self._instruments(), _JSON)
         if path == "/schema":
             return _respond(HTTPStatus.OK, self._schema, _JSON)
         return None

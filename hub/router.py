@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from hub.conflation import Conflater
 from hub.topic import Topic
-from hub.topics import Selector, meet, parse
-from hub.wire import Codec
+from hub.topics import Selector, TopicError, meet, parse
+from hub.wire import Codec, Origin
 
 if TYPE_CHECKING:
     from hub.outbox import Outbox
@@ -108,6 +108,39 @@ class Router:
                 found.update(conflater.outbox for conflater in interest.conflaters)
         return found
 
+    def holders(self, name: str) -> "set[Outbox]":
+        """The clients that have subscribed exactly this topic string."""
+        interest = self._interested.get(name)
+        if interest is None:
+            return set()
+        found = set().union(*(audience.members for audience in interest.audiences))
+        found.update(conflater.outbox for conflater in interest.conflaters)
+        return found
+
+    def renew(self) -> None:
+        """The universes are others than before: whoever has subscribed one observes what is in it now."""
+        for name, interest in list(self._interested.items()):
+            if not name.partition(":")[2].startswith("@"):
+                continue
+            try:
+                selector = parse(name, self._universes)
+            except TopicError:  # it is gone: what it was is kept
+                continue
+            if selector.patterns == interest.selector.patterns:
+                continue
+            before, now = set(self.matching(interest.selector)), set(self.matching(selector))
+            renewed = self._interested[name] = Interest(selector, interest.audiences, interest.conflaters)
+            self._patterns[selector.channel][name] = renewed
+            for audience in interest.audiences:
+                for topic in now - before:
+                    _observe(audience, topic)
+                for topic in before - now:
+                    _ignore(audience, topic)
+            for conflater in list(interest.conflaters):
+                outbox = conflater.outbox
+                for topic, row in self.conflate(outbox, dict(conflater.names)):
+                    outbox.put(outbox.codec.data(topic.channel, Origin.LIVE, [row]))
+
     def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
         """Make a client observe every row of exactly these topic strings; all of them have been through `select`.
 
@@ -189,9 +222,7 @@ class Router:
         for name in dropped:
             interest = self._interested[name]
             for topic in self.matching(interest.selector):
-                audience.topics[topic] -= 1
-                if not audience.topics[topic]:
-                    del audience.topics[topic], topic.audiences[audience]
+                _ignore(audience, topic)
             del interest.audiences[audience]
             if name not in keep:
                 self._lose_interest(name)
@@ -217,6 +248,12 @@ class Router:
             del self._interested[name]
             self._patterns[interest.selector.channel].pop(name, None)
             self._wants_changed = True
+
+
+def _ignore(audience: Audience, topic: Topic) -> None:
+    audience.topics[topic] -= 1
+    if not audience.topics[topic]:
+        del audience.topics[topic], topic.audiences[audience]
 
 
 def _observe(audience: Audience, topic: Topic) -> None:

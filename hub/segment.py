@@ -12,10 +12,11 @@ PackedRows = list[bytes]
 
 
 class Run(NamedTuple):
-    """Rows of one channel that follow each other in the log."""
+    """Rows of one channel that follow each other in the log. ``is_state``: see `hub.states`, where it is known."""
 
     channel: str
     rows: PackedRows
+    is_state: bool = False
 
 
 class Segment:

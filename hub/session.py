@@ -18,6 +18,8 @@ from hub.messages import (
     Draining,
     Error,
     Heartbeat,
+    InstrumentList,
+    Instruments,
     Ping,
     Pong,
     Replay,
@@ -76,6 +78,7 @@ class Session:
         "_bucket",
         "_close",
         "_hub",
+        "_ids",
         "_limits",
         "_modes",
         "_since",
@@ -108,7 +111,9 @@ class Session:
         self._bucket = TokenBucket(limits.requests_per_s, now_s)
         # Of each topic string, after which arrival number it was subscribed and which gap notices were there already.
         self._since: dict[str, tuple[int, Set[GapNotice]]] = {}
+        self._ids: dict[str, RequestId] = {}  # of each topic string, the id of its first subscribe, if that had one
         outbox.hears = self._hears
+        outbox.asked_by = self._ids.get
 
     def welcome(self, server: str, heartbeat_s: float, time_ms: int) -> None:
         """Say who is here: the first message of the connection."""
@@ -210,6 +215,8 @@ class Session:
             self._cancel(request)
         elif isinstance(request, Topics):
             self._list_topics(request)
+        elif isinstance(request, Instruments):
+            self._list_instruments(request)
         elif isinstance(request, Ping):
             self.outbox.send(Pong(id=request.id, time=time_ms))
 
@@ -256,6 +263,8 @@ class Session:
         here = hub.history.at
         since = here, frozenset(hub.history.notices(here, here))
         self._since.update((name, since) for name in modes.keys() - self._modes.keys())
+        if request.id is not None:
+            self._ids.update((name, request.id) for name in modes.keys() - self._modes.keys())
         switched, last = self._observe(modes)
         outbox.send(
             Subscribed(
@@ -269,6 +278,8 @@ class Session:
         )
         for message in recovery.gaps + recovery.notices:
             outbox.send(message)
+        for refusal in hub.refusals_of(dict.fromkeys(request.topics), request.id):
+            outbox.send(refusal)
         outbox.begin(hub.history.cursor_at_end(), fresh + switched, [*jobs, *last])
 
     def _observe(self, modes: Mapping[str, int | None]) -> tuple[list[Topic], list[Job]]:
@@ -286,6 +297,8 @@ class Session:
         last = router.conflate(outbox, latest)
         self._modes = dict(modes)
         self._since = {name: since for name, since in self._since.items() if name in modes}
+        for name in self._ids.keys() - modes.keys():
+            del self._ids[name]
         if outbox.conflater is not None:
             # The rows that it has not read are conflated to the newest.
             newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
@@ -364,6 +377,12 @@ class Session:
         self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))
+
+    def _list_instruments(self, request: Instruments) -> None:
+        reference = self._hub.reference
+        if not reference.instruments:
+            raise RequestError("unavailable", f"the source {self._hub.source.name!r} has not told of its instruments")
+        self.outbox.send(InstrumentList(id=request.id, instruments=reference.select(request.pattern)))
 
 
 def _day_start_ms(time_ms: int) -> int:

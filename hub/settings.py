@@ -143,6 +143,22 @@ def _universes(value: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, 
     return value
 
 
+def _terminal_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ValueError("should be an address with its port such as 127.0.0.1:58610")
+    _host(host)
+    return value
+
+
+def _name(value: str) -> str:
+    if not _UNIVERSE.fullmatch(value):
+        raise ValueError("should be a name of letters, digits and & . + - _, at most 64")
+    return value
+
+
+_Addresses = Annotated[tuple[Annotated[str, AfterValidator(_terminal_address)], ...], BeforeValidator(_listed)]
+_Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], BeforeValidator(_listed)]
 _Whole = Annotated[int, BeforeValidator(_no_bool)]
 _Number = Annotated[float, BeforeValidator(_no_bool)]
 _File = Annotated[Path | None, BeforeValidator(_empty_is_none)]
@@ -180,6 +196,43 @@ class Settings(BaseModel):
     )
     recording: _File = Field(default=None, description="recording to play (CSV, CSV.gz or Parquet)")
     record: _File = Field(default=None, description="file to write what the source delivers")
+
+    xtquant_folder: _File = Field(default=None, description="xtquant: folder that holds the package, if not installed")
+    xtquant_addresses: _Addresses = Field(
+        default=(), description="xtquant: terminals to try, such as 127.0.0.1:58610; none: look for one"
+    )
+    xtquant_sectors: _Names = Field(
+        default=("沪深A股", "京市A股", "沪深指数", "沪深ETF"), description="xtquant: sector lists whose ticks are taken"
+    )
+    xtquant_universes: _Names = Field(
+        default=("上证A股", "深证A股", "创业板", "科创板", "沪深300", "中证500", "上证50"),
+        description="xtquant: further sector lists that clients may name",
+    )
+    max_subscriptions: _Whole = Field(
+        default=50, ge=0, le=100_000, description="xtquant: single subscriptions that the account may have"
+    )
+    subscription_grace_s: _Number = Field(
+        default=60.0, ge=0, le=86_400, description="xtquant: seconds that an unwanted single subscription is kept"
+    )
+    xtquant_stale_after_s: _Number = Field(
+        default=12.0, ge=1, le=3600, description="xtquant: age of quotes in seconds at which they are subscribed anew"
+    )
+    xtquant_refresh_at: Annotated[time, BeforeValidator(_time_of_day)] = Field(
+        default=time(8, 45), description="xtquant: time of day to ask for instruments, sectors and calendar again"
+    )
+    xtquant_probe_at: Annotated[time, BeforeValidator(_time_of_day)] = Field(
+        default=time(9, 5), description="xtquant: time of day to try the terminal out before the open"
+    )
+    xtquant_token: Annotated[SecretStr, AfterValidator(_token)] = Field(
+        default=SecretStr(""), description="xtquant: token of xtdatacenter, which needs no terminal"
+    )
+    xtquant_token_file: _File = Field(default=None, description="file that holds the token of xtdatacenter")
+    xtquant_servers: _Addresses = Field(
+        default=(), description="xtquant: quote servers that xtdatacenter may use; none: any"
+    )
+    xtquant_markets: _Names = Field(
+        default=("SH", "SZ", "BJ"), description="xtquant: markets whose ticks xtdatacenter loads at its start"
+    )
 
     role: Literal["all", "feed", "edge", "feeder"] = Field(
         default="all",
@@ -224,6 +277,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
+    log_file: _File = Field(default=None, description="file to log to instead of standard error, bounded in size")
 
     data: Path = Field(default=Path("data"), description="folder for what the hub keeps on disk: the journal")
     journal: bool = Field(default=True, description="keep the trading day on disk, so that it outlives the hub")
@@ -278,6 +332,17 @@ class Settings(BaseModel):
 
     _token_from_file: SecretStr = PrivateAttr(SecretStr(""))
     _feed_token_from_file: SecretStr = PrivateAttr(SecretStr(""))
+    _xtquant_token_from_file: SecretStr = PrivateAttr(SecretStr(""))
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether the source runs in a child process. That of a terminal always does: it may take its process along."""
+        return self.isolate_source or (self.source == "xtquant" and not self.end_with_stdin)
+
+    @property
+    def quote_token(self) -> str:
+        """The token of xtdatacenter, from ``xtquant_token`` or its file; empty where a terminal is used."""
+        return self.xtquant_token.get_secret_value() or self._xtquant_token_from_file.get_secret_value()
 
     @property
     def access_token(self) -> str:
@@ -348,6 +413,10 @@ class Settings(BaseModel):
             if self.feed_token.get_secret_value():
                 raise ValueError("feed_token and feed_token_file are both set: keep one of them")
             self._feed_token_from_file = _read_token(self.feed_token_file, "feed_token_file")
+        if self.xtquant_token_file is not None:
+            if self.xtquant_token.get_secret_value():
+                raise ValueError("xtquant_token and xtquant_token_file are both set: keep one of them")
+            self._xtquant_token_from_file = _read_token(self.xtquant_token_file, "xtquant_token_file")
         if self.role != "feeder" and not (self.access_token or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set a token (ARGUS_TOKEN or token_file), "

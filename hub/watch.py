@@ -1,7 +1,7 @@
 """Keeps an eye on markets and source, and says what it sees on the ``status`` channel when that changes."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import compress
 
@@ -12,6 +12,8 @@ from hub.rows import Rows
 from hub.schema import STATUS, Row
 
 CALENDAR_WARNING_DAYS = 30
+MOST_UNREAD = 64
+"""Batches that may wait until somebody asks how the markets are."""
 
 _logger = logging.getLogger("argus.watch")
 
@@ -51,25 +53,39 @@ class Watch:
         self._due: Mapping[str, int] = {}
         self._connected_ms: int | None = None
         self._has_spoken = False
+        self._unread: list[tuple[Sequence[str], Sequence[int], int]] = []  # codes, times, and when they came
         self._told: dict[str, tuple[str, str]] = {}
         self._warned_of: int | None = None
 
     def note(self, rows: Rows) -> None:
-        """Take notice of one batch of ticks."""
+        """Take notice of one batch of ticks. It is looked into when somebody asks: clients wait for the batch."""
         self._has_spoken = True
-        if len(rows) == 1:
-            self._note(rows.codes[0][rows.codes[0].rfind(".") + 1 :], 1, rows.times[0])
-            return
-        suffixes = [code[-3:] for code in rows.codes]  # most often a dot and the market: nothing has to be looked up
-        if any(suffix[0] != "." for suffix in set(suffixes)):
-            suffixes = [code[code.rfind(".") :] for code in rows.codes]
-        for suffix in set(suffixes):
-            is_own = list(map(suffix.__eq__, suffixes))
-            self._note(suffix[1:], len(set(compress(rows.codes, is_own))), max(compress(rows.times, is_own)))
+        self._unread.append((rows.codes, rows.times, self._now_ms()))
+        if len(self._unread) >= MOST_UNREAD:
+            self._read()
 
-    def _note(self, market: str, instruments: int, newest_ms: int) -> None:
+    def was_mute(self, market: str, until_ms: int) -> bool:
+        """As `hub.health.Health.was_mute`, after all that was noted."""
+        self._read()
+        return self._health.was_mute(market, until_ms)
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for codes, times, now_ms in unread:
+            if len(codes) == 1:
+                self._note(codes[0][codes[0].rfind(".") + 1 :], 1, times[0], now_ms)
+                continue
+            suffixes = [code[-3:] for code in codes]  # most often a dot and the market: nothing has to be looked up
+            if any(suffix[0] != "." for suffix in set(suffixes)):
+                suffixes = [code[code.rfind(".") :] for code in codes]
+            for suffix in set(suffixes):
+                is_own = list(map(suffix.__eq__, suffixes))
+                instruments = len(set(compress(codes, is_own)))
+                self._note(suffix[1:], instruments, max(compress(times, is_own)), now_ms)
+
+    def _note(self, market: str, instruments: int, newest_ms: int, now_ms: int) -> None:
         if newest_ms > 0:
-            self._health.note(market, instruments, newest_ms, self._now_ms())
+            self._health.note(market, instruments, newest_ms, now_ms)
 
     def report_source(self, state: str, reason: str, recv_us: int) -> None:
         """Take the state of the source, and publish it."""
@@ -83,6 +99,7 @@ class Watch:
     def look(self, recv_us: int) -> None:
         """Judge the markets now; publish those whose state or phase changed. Call it about once a second."""
         now_ms = self._now_ms()
+        self._read()
         self._watch_due(now_ms)
         self.markets = self._health.assess(now_ms)
         rows: list[Row] = []
@@ -106,12 +123,21 @@ class Watch:
     def reasons_not_ready(self) -> list[str]:
         """Why fresh data can't be served now; empty when it can."""
         now_ms = self._now_ms()
+        self._read()
         reasons = self._health.reasons_not_ready(now_ms)
         if self._is_mute(now_ms):
             reasons.append(f"the source {self._hub.source.name} is connected, but no row has come yet in open markets")
+        if reasons and self.source_state == "degraded":
+            reasons.append(f"the source {self._hub.source.name} is degraded: {self.source_reason}")
         if self.source_state == "away":
             reasons.append(f"the source {self._hub.source.name} is away: {self.source_reason}")
         return reasons
+
+    def reasons_degraded(self) -> list[str]:
+        """What the source says is wrong although it gives rows; empty when all is well."""
+        if self.source_state != "degraded":
+            return []
+        return [f"the source {self._hub.source.name} is degraded: {self.source_reason}"]
 
     def _is_mute(self, now_ms: int) -> bool:
         """Whether rows have been due for too long without any market having spoken at all."""

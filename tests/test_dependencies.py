@@ -75,7 +75,7 @@ def test_everything_that_is_brought_along_is_installed_as_pinned() -> None:
 
 
 def test_nothing_is_pinned_that_nobody_needs() -> None:
-    only_elsewhere = {"colorama", "uvloop", "winloop"}
+    only_elsewhere = {"colorama", "pywin32", "uvloop", "winloop"}
     to_build = {"editables", "hatchling", "pathspec", "pip", "tomlkit", "trove-classifiers"}
     assert pins().keys() - installed_closure().keys() <= only_elsewhere | to_build
 

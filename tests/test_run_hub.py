@@ -5,10 +5,9 @@ import gc
 import logging
 import os
 import runpy
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -52,7 +51,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--source", "xtquant"), "xtquant"),
+        (("--source", "xtquant", "--xtquant-folder", "nowhere"), "xtquant"),
         (("--faults", "explosion@3"), "explosion"),
         (("--faults", "silence@3"), "silence"),
         (("--sim-start", "03:00:00"), "simulated day"),
@@ -64,8 +63,9 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         (("--interval", "0.001"), "--interval"),
         (("--port", "70000"), "--port"),
         (("--nonsense",), "--nonsense"),
+        (("--log-file", "."), "log_file . cannot be written"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1"),
-        (("--isolate-source", "--source", "xtquant"), "xtquant"),
+        (("--isolate-source", "--source", "xtquant", "--xtquant-folder", "nowhere"), "xtquant"),
         (("--isolate-source", "--faults", "explosion@3"), "explosion"),
         (("--isolate-source", "--source", "recording", "--recording", "nowhere.csv"), "nowhere.csv"),
     ],
@@ -204,7 +204,7 @@ def test_logging_is_configured_before_anything_is_made(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(run_hub, "make_source", make)
     assert run_main(monkeypatch, "--log-format", style, "--log-level", level) == 2
-    assert order == [(style, level), "source"]
+    assert order == [(style, level, None), "source"]
 
 
 def test_the_fastest_loop_is_uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +225,14 @@ def test_on_windows_the_fastest_loop_is_winloop(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("platform", "module"), [("linux", "uvloop"), ("win32", "winloop")])
 def test_without_a_fast_loop_the_standard_one_is_taken(
-    monkeypatch: pytest.MonkeyPatch, platform: str, module: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, platform: str, module: str
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", platform)
         patch.setitem(sys.modules, module, None)
         assert run_hub._fastest_loop() is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{module} can't be had" in caplog.text
     ran: list[asyncio.AbstractEventLoop] = []
 
     async def look(*_: object) -> int:
@@ -242,35 +244,6 @@ def test_without_a_fast_loop_the_standard_one_is_taken(
         patch.setattr(run_hub, "_fastest_loop", lambda: None)
         assert run_main(patch, "--symbols", "5", "--no-journal") == 0
     assert type(ran[0]).__module__.startswith("asyncio.")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_stops_the_hub(number: signal.Signals) -> None:
-    stopped = asyncio.Event()
-    run_hub._on_signals(stopped.set)
-    try:
-        signal.raise_signal(number)
-        async with asyncio.timeout(10):
-            await stopped.wait()
-    finally:
-        for caught in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(caught)
-
-
-async def test_on_windows_ctrl_c_and_ctrl_break_stop_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    handlers: dict[Any, Callable[..., None]] = {}
-    stops: list[None] = []
-    monkeypatch.setattr(signal, "SIGBREAK", "break", raising=False)
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "platform", "win32")
-        run_hub._on_signals(lambda: stops.append(None))
-    assert set(handlers) == {signal.SIGINT, "break"}
-    for handler in handlers.values():
-        handler(None, None)
-    assert stops == [], "a signal handler may come at any point: the loop must run it"
-    await asyncio.sleep(0)
-    assert len(stops) == 2
 
 
 @dataclass

@@ -36,7 +36,7 @@ def test_no_address_of_a_registry_and_no_place_on_a_machine_is_named(name: str) 
 def test_ci_runs_make_targets_and_nothing_else() -> None:
     lines = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
     commands = [line for line in lines if line != "set -euo pipefail" and not line.startswith("cd ")]
-    assert commands == ["make test"]
+    assert commands == ["make test", "make test-windows"]
     assert "set -euo pipefail" in lines
 
 
@@ -44,7 +44,7 @@ def test_windows_checks_what_the_makefile_checks() -> None:
     modules = re.findall(r"^\t\$\(PY\) -m (?!benchmarks)(.+)$", read("Makefile"), re.M)
     checks = [re.sub(r" \$\(ARGS\)", "", line) for line in modules]
     windows = read("test.cmd")
-    assert len(checks) == 4
+    assert len(checks) == 5
     for check in checks:
         assert f"%py% -m {check}" in windows
 
@@ -211,7 +211,7 @@ def test_a_missing_venv_module_is_named_to_anybody_else(sandbox: Sandbox) -> Non
     sandbox.command("apt-get", "")
     result = sandbox.make("setup")
     assert result.code != 0
-    assert "python3.11-venv is missing. On Debian and Ubuntu: sudo apt-get install python3.11-venv" in result.err
+    assert "Missing: python3.11-venv. On Debian and Ubuntu: sudo apt-get install python3.11-venv" in result.err
     assert sandbox.noted("apt-get") == []
     assert sandbox.noted("python3.11 -m pip") == []
 
@@ -225,14 +225,14 @@ def test_a_missing_browser_and_redis_are_installed_by_root_for_the_tests_only(sa
     assert sandbox.make("unit").code == 0
     installs = [line for line in sandbox.noted("apt-get") if " install " in line]
     assert [line.split()[-1] for line in installs] == ["chromium", "redis-server"]
-    assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub"]
+    assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub -n auto --dist loadfile"]
 
 
 def test_a_missing_browser_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     result = sandbox.make("unit")
     assert result.code != 0
-    assert "chromium is missing. On Debian and Ubuntu: sudo apt-get install chromium" in result.err
+    assert "Missing: chromium. On Debian and Ubuntu: sudo apt-get install chromium" in result.err
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
@@ -245,6 +245,16 @@ def test_a_missing_redis_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> No
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
+def test_without_wine_the_tests_of_windows_say_what_is_missing(sandbox: Sandbox) -> None:
+    sandbox.python("python3.11")
+    result = sandbox.make("test-windows")
+    assert result.code != 0
+    assert re.search(
+        r"Missing: wine .*binutils-mingw-w64-x86-64\. On Debian and Ubuntu: sudo apt-get install", result.err
+    )
+    assert sandbox.noted("python3.11 -m tests.windows") == []
+
+
 def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     sandbox.command("chromium", "")
@@ -255,6 +265,7 @@ def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: S
     ] == [
         "ruff",
         "ruff",
+        "mypy",
         "mypy",
         "pytest",
     ]

@@ -39,20 +39,33 @@ def write(path: Path, document: Document) -> None:
 def joined(documents: Sequence[Document]) -> Document:
     """Several results as one: workloads that were run one after the other, with contestants and rounds of their own.
 
-    Raises SystemExit unless they are of one revision on one machine, and each has workloads of its own.
+    What was run again counts as further rounds of the same. Raises SystemExit unless they are of one revision on one
+    machine.
     """
     made, *others = documents
     for other in others:
         if made["revision"] != other["revision"] or _without_load(made) != _without_load(other):
             raise SystemExit("results of different revisions or machines don't belong on one page")
-        if twice := sorted(made["workloads"].keys() & other["workloads"].keys()):
-            raise SystemExit(f"more than one result has {', '.join(twice)}")
-        made = made | {part: made[part] | other[part] for part in ("contestants", "skipped", "workloads")}
-    rounds = sorted(document["rounds"] for document in documents)
+        workloads = {name: _again(made["workloads"].get(name), again) for name, again in other["workloads"].items()}
+        made = made | {part: made[part] | other[part] for part in ("contestants", "skipped")}
+        made["workloads"] = made["workloads"] | workloads
+    rounds = sorted(
+        sum(document["rounds"] for document in documents if name in document["workloads"]) for name in made["workloads"]
+    )
     load = max(document["machine"]["load_before"] for document in documents)
     return made | {
         "machine": made["machine"] | {"load_before": load},
         "rounds": rounds[0] if rounds[0] == rounds[-1] else f"{rounds[0]} to {rounds[-1]}",
+    }
+
+
+def _again(before: Mapping[str, Any] | None, again: dict[str, Any]) -> dict[str, Any]:
+    """A workload with the rounds of another run of it behind those that there were."""
+    if before is None:
+        return again
+    rounds = 1 + max(trial["round"] for trial in before["trials"])
+    return again | {
+        "trials": [*before["trials"], *(trial | {"round": trial["round"] + rounds} for trial in again["trials"])]
     }
 
 

@@ -40,7 +40,8 @@ from bridge.feed.messages import (
     short_reason,
 )
 from bridge.feed.source import newest_ms
-from bridge.source import Batch, Interruption, SourceState, SourceStatus
+from bridge.feed.told import message_of
+from bridge.source import Batch, Interruption, SourceState, SourceStatus, Told
 from hub.schema import Row
 
 OPEN_TIMEOUT_S: Final = 10.0
@@ -134,7 +135,7 @@ class Feeder:
             self._has_missed = False
             if self._backlog.newest_ms is not None:
                 self._keep_interruption([], self._backlog.newest_ms, time_ms)
-        self._keep_rows(batch.channel, batch.rows, batch.recv_us)
+        self._keep_rows(batch, batch.rows)
 
     def report(self, status: SourceStatus) -> None:
         """Pass on how the source is doing.
@@ -155,8 +156,9 @@ class Feeder:
         """The source began anew: everything may be missing at this place. The feeder's own run goes on."""
         self._has_missed = True
 
-    def tell(self, message: Status | TradingDays | Instruments | Clock) -> None:
+    def tell(self, told: Told | Status | TradingDays | Instruments | Clock) -> None:
         """Say something of which only the newest word counts; it passes batches that wait."""
+        message = message_of(told)
         kind = type(message).__name__
         self._state[kind] = encode(message)
         self._unsaid[kind] = None
@@ -306,17 +308,17 @@ class Feeder:
         self._told = why
         _logger.log(level, "no hub at %s: %s; %d batches wait, trying again", self._url, why, self.waiting)
 
-    def _keep_rows(self, channel: str, rows: Sequence[Row], recv_us: int) -> None:
+    def _keep_rows(self, batch: Batch, rows: Sequence[Row]) -> None:
         number = self._backlog.next_number
         try:
-            data = encode_batch(number, channel, rows, recv_us)
+            data = encode_batch(number, batch.channel, rows, batch.recv_us, is_state=batch.is_state)
         except (TypeError, ValueError, OverflowError):
             rows = [row for row in rows if self._can_be_sent(row)]
-            data = encode_batch(number, channel, rows, recv_us)
+            data = encode_batch(number, batch.channel, rows, batch.recv_us, is_state=batch.is_state)
         if len(data) > MAX_BATCH_BYTES and len(rows) > 1:
             middle = len(rows) // 2
-            self._keep_rows(channel, rows[:middle], recv_us)
-            self._keep_rows(channel, rows[middle:], recv_us)
+            self._keep_rows(batch, rows[:middle])
+            self._keep_rows(batch, rows[middle:])
         else:
             self._keep(data, newest_ms(rows))
 

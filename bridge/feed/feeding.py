@@ -13,7 +13,7 @@ from bridge.feed.going_on import place_after
 from bridge.feed.messages import Hello
 from bridge.feed.teller import Teller
 from bridge.running import keep_running
-from bridge.source import Batch, Interruption, Observer, Source, SourceStatus
+from bridge.source import Batch, Interruption, Observer, ProcessMustEnd, Source, SourceStatus, Told
 
 _logger = logging.getLogger("argus.feeder")
 
@@ -56,7 +56,12 @@ class Feeding:
         self._observers = observers
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Feed until ``stopped`` is set, then give the hub some time. Raises FeedEnded when the hub wants no more."""
+        """Feed until ``stopped`` is set, then give the hub some time.
+
+        Raises:
+            FeedEnded: the hub wants no more.
+            ProcessMustEnd: the source can't go on in this process.
+        """
         settings, source = self._settings, self._source
         feeder = Feeder(
             settings.url,
@@ -68,9 +73,13 @@ class Feeding:
         sending = asyncio.create_task(feeder.run())
         working = asyncio.create_task(self._work(feeder))
         stopping = asyncio.create_task(stopped.wait())
+        must_end: ProcessMustEnd | None = None
         try:
             await asyncio.wait({sending, working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await _end(working)
+            try:
+                await _end(working)
+            except ProcessMustEnd as error:  # what came before it is the hub's all the same
+                must_end = error
             if not sending.done():
                 finishing = asyncio.create_task(feeder.finish(settings.finish_s))
                 await asyncio.wait({sending, finishing}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,6 +88,8 @@ class Feeding:
             for task in (working, stopping):
                 task.cancel()
             await _end(sending)
+        if must_end is not None:
+            raise must_end
 
     async def _work(self, feeder: Feeder) -> None:
         """Run the source, and tell what it knows also after it has ended."""
@@ -87,9 +98,15 @@ class Feeding:
             since_ms = await self._find_place(feeder, self._make_again)
         teller = Teller(self._source, feeder.tell, self._settings.speed)
         door = _Door(feeder, [*self._observers, teller], since_ms)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(teller.run())
-            both.create_task(keep_running(self._source, door, lambda: feeder.batches))
+        must_end: list[ProcessMustEnd] = []
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(teller.run())
+                both.create_task(keep_running(self._source, door, lambda: feeder.batches))
+        except* ProcessMustEnd as group:
+            must_end += [error for error in group.exceptions if isinstance(error, ProcessMustEnd)]
+        if must_end:
+            raise must_end[0]
 
     async def _find_place(self, feeder: Feeder, make_again: Callable[[date, time], Source]) -> int:
         """Wait for the hub, which knows how far the market has come. Returns the newest exchange time that it has."""
@@ -115,12 +132,13 @@ class _Door:
         self.report: Callable[[SourceStatus], None] = feeder.report
         self.interrupt: Callable[[Interruption], None] = feeder.interrupt
         self.begin_run: Callable[[str], None] = feeder.begin_run
+        self.tell: Callable[[Told], None] = feeder.tell
         self._deliver = feeder.deliver
 
     def deliver(self, batch: Batch) -> None:
         if self._since_ms:
             rows = [row for row in batch.rows if row[1] >= self._since_ms]
-            batch = Batch(batch.channel, rows, batch.recv_us)
+            batch = Batch(batch.channel, rows, batch.recv_us, is_state=batch.is_state)
         for observer in self._observers:
             observer.observe(batch)
         self._deliver(batch)

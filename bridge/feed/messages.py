@@ -106,12 +106,16 @@ class Dropped(msgspec.Struct, frozen=True, tag="dropped", tag_field="op"):
 
 
 class FedBatch(msgspec.Struct, frozen=True):
-    """Rows that came together. ``recv_us``: epoch microseconds when they were received from the source."""
+    """Rows that came together. ``recv_us``: epoch microseconds when they were received from the source.
+
+    ``is_state``: as `bridge.source.Batch` has it.
+    """
 
     number: _Number
     channel: str
     rows: Sequence[Row]
     recv_us: _Moment
+    is_state: bool = False
 
 
 class _RawBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -121,6 +125,7 @@ class _RawBatch(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     rows: list[msgspec.Raw]
     recv_us: _Moment
+    is_state: Any = False
 
 
 class _UnpackedBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -130,9 +135,29 @@ class _UnpackedBatch(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     rows: list[tuple[Any, ...]]
     recv_us: _Moment
+    is_state: Any = False  # a newer feeder may say something else here
 
 
-Told = Status | TradingDays | Instruments | Clock | Dropped
+class Reference(msgspec.Struct, frozen=True, tag="reference", tag_field="op"):
+    """What the source knows of its instruments, as `bridge.source.ReferenceData`."""
+
+    instruments: list[dict[str, Any]]
+    universes: dict[str, list[str]]
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="op"):
+    """All topics that are wanted and can't be given, each with an error code and the reason."""
+
+    topics: dict[str, tuple[str, str]]
+
+
+class Counts(msgspec.Struct, frozen=True, tag="counts", tag_field="op"):
+    """How often something happened at the source since it began, by what it was."""
+
+    counts: dict[str, _Count]
+
+
+Told = Status | TradingDays | Instruments | Clock | Dropped | Reference | Refused | Counts
 """What a feeder says beside its batches, once it has introduced itself."""
 
 
@@ -175,16 +200,16 @@ Said = Welcome | Want | Ack | Error
 """What a hub says to its feeder."""
 
 
-FEEDER_SAYS: Final = (Hello, Status, TradingDays, Instruments, Clock, Dropped)
+FEEDER_SAYS: Final = (Hello, Status, TradingDays, Instruments, Clock, Dropped, Reference, Refused, Counts)
 HUB_SAYS: Final = (Welcome, Want, Ack, Error)
 
 encode: Final = msgspec.msgpack.Encoder().encode
 """Any of the messages above to bytes."""
 
 
-def encode_batch(number: int, channel: str, rows: Sequence[Row], recv_us: int) -> bytes:
+def encode_batch(number: int, channel: str, rows: Sequence[Row], recv_us: int, *, is_state: bool = False) -> bytes:
     """A batch to bytes. Raises TypeError or OverflowError where a row holds what msgpack can't."""
-    return encode((number, channel, rows, recv_us))
+    return encode((number, channel, rows, recv_us, *((True,) if is_state else ())))
 
 
 class Reader:
@@ -221,7 +246,7 @@ class Reader:
         if rows is None:
             rows = _unpack(data).rows
             self._cutter.learn(rows)
-        return FedBatch(raw.number, raw.channel, rows, raw.recv_us)
+        return FedBatch(raw.number, raw.channel, rows, raw.recv_us, raw.is_state is True)
 
     def _told(self, fields: dict[Any, Any]) -> msgspec.Struct | None:
         if self._tag_field not in fields and "type" in fields:
@@ -244,14 +269,14 @@ class Reader:
     def _without_odd_rows(self, data: bytes, error: msgspec.ValidationError) -> FedBatch:
         """Read a batch some of whose rows are none. A feeder would send it again for ever, so the others are taken."""
         try:
-            number, channel, rows, recv_us = msgspec.msgpack.decode(data)[:4]
-            rest = msgspec.convert([number, channel, [], recv_us], _UnpackedBatch)
+            number, channel, rows, *others = msgspec.msgpack.decode(data)
+            rest = msgspec.convert([number, channel, [], *others], _UnpackedBatch)
             rows = msgspec.convert(rows, list[Any])
             kept = [tuple(row) for row in rows if isinstance(row, list)]
         except (msgspec.DecodeError, TypeError, ValueError):  # no array, too short, or wrong apart from its rows
             raise FeedViolation(f"not a batch: {error}") from None
         _logger.error("%s: batch %d has %d rows that are none", self._peer, number, len(rows) - len(kept))
-        return FedBatch(rest.number, rest.channel, kept, rest.recv_us)
+        return FedBatch(rest.number, rest.channel, kept, rest.recv_us, rest.is_state is True)
 
     def _pass_over(self, what: str) -> None:
         if what not in self._passed_over and len(self._passed_over) < MAX_TOLD_APART:

@@ -18,17 +18,21 @@ from bridge.feed.messages import (
     CLOSE_REPLACED,
     CLOSE_RESTART,
     Clock,
+    Counts,
     Dropped,
     FedBatch,
     FeedViolation,
     Hello,
     Instruments,
     Newest,
+    Reference,
+    Refused,
     Status,
     TradingDays,
     Welcome,
 )
-from bridge.source import Batch, Interruption, Sink, SourceState, SourceStatus
+from bridge.feed.told import told_of
+from bridge.source import Batch, Figures, Interruption, Refusals, Sink, SourceState, SourceStatus
 from hub.rows import Rows
 from hub.schema import CHANNELS, STATUS, Row
 from hub.topics import TopicError, parse
@@ -199,6 +203,8 @@ class FeedSource:
                 self.markets = markets
             case Clock():
                 self._clock = (message, self._monotonic_s())
+            case Reference() | Refused() | Counts():
+                sink.tell(told_of(message))
             case _:
                 raise FeedViolation("hello: it was said already")
 
@@ -215,6 +221,8 @@ class FeedSource:
         self._taken_batch = self.stored_batch = self._rows_ms = 0
         self._said = SourceStatus(SourceState.CONNECTED)
         sink.begin_run(run)
+        sink.tell(Refusals({}))
+        sink.tell(Figures({}))
 
     def _take_batch(self, sink: Sink, link: Link, fed: FedBatch) -> None:
         if fed.number <= self._taken_batch:
@@ -227,7 +235,7 @@ class FeedSource:
         self._taken_batch = fed.number
         if self.simulated or self._clock is not None:
             self._rows_ms = max(self._rows_ms, newest_ms(fed.rows) or 0)
-        batch = Batch(fed.channel, fed.rows, fed.recv_us, fed.number)
+        batch = Batch(fed.channel, fed.rows, fed.recv_us, fed.number, fed.is_state)
         if fed.channel not in self.channels:
             if fed.channel not in self._strange_channels:
                 self._strange_channels.add(fed.channel)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from bridge.simulator.faults import Fault, FaultKind, FaultPlan
 from bridge.simulator.market import Market
@@ -18,7 +18,7 @@ from bridge.simulator.pacing import Clock, Pacer, Sleep
 from bridge.simulator.timeline import FIRST_START, LAST_START, slices_from
 from bridge.simulator.trading_days import is_trading_day, trading_days
 from bridge.simulator.universe import Instrument
-from bridge.source import Batch, Sink, SourceState, SourceStatus
+from bridge.source import Batch, ReferenceData, Sink, SourceState, SourceStatus
 from hub.schema import Row
 
 DEFAULT_DAY: Final = date(2026, 9, 1)
@@ -71,6 +71,7 @@ class SimulatorSource:
         self._lived_ms = 0
         self._state: SourceState | None = None
         self._snapshot_due = True
+        self._told_day: date | None = None
         self._enter_next_slice()
 
     @property
@@ -128,6 +129,7 @@ class SimulatorSource:
         """Deliver without end. Raises SourceCrashed where a fault asks for it; a further call continues the market."""
         self._state = None
         self._snapshot_due = True
+        self._told_day = None
         self._pacer.start()
         try:
             self._put([], self._lived_ms, sink)
@@ -141,6 +143,19 @@ class SimulatorSource:
                     self._enter_next_slice()
         finally:
             self._pacer.stop()
+
+    def _tell_instruments(self, sink: Sink) -> None:
+        """The instruments with their limits, and the sector lists that a terminal has, too: anew each market day."""
+        if self._piece.day == self._told_day:
+            return
+        self._told_day = self._piece.day
+        instruments = self._market.instruments()
+        codes = [instrument.code for instrument in instruments]
+        universes = {
+            "沪深A股": [code for code in codes if not code.endswith(".BJ")],
+            "京市A股": [code for code in codes if code.endswith(".BJ")],
+        }
+        sink.tell(ReferenceData([_described(instrument) for instrument in instruments], universes))
 
     def _enter_next_slice(self) -> None:
         self._piece = next(self._slices)
@@ -162,6 +177,7 @@ class SimulatorSource:
     def _put(self, rows: list[Row], lived_ms: int, sink: Sink) -> None:
         """Deliver what is due at ``lived_ms``, unless a fault has it otherwise."""
         lived_s = lived_ms / 1000
+        self._tell_instruments(sink)
         self._faults.crash_if_due(lived_s)
         disconnect = self._faults.active(FaultKind.DISCONNECT, lived_s)
         state = SourceState.AWAY if disconnect else SourceState.CONNECTED
@@ -178,3 +194,21 @@ class SimulatorSource:
         rows = self._faults.spoil(rows, lived_s)
         if rows:
             sink.deliver(Batch("tick", rows, wall.time_ns() // 1000))
+
+
+def _described(instrument: Instrument) -> Mapping[str, Any]:
+    """An instrument as clients are told of it, by the names that those of a terminal have."""
+    return {
+        "code": instrument.code,
+        "name": instrument.name,
+        "board": instrument.board.value,
+        "kind": "stock",
+        "priceTick": instrument.tick_size,
+        "lot": instrument.lot,
+        "preClose": instrument.last_close,
+        "upStopPrice": instrument.limit_up,
+        "downStopPrice": instrument.limit_down,
+        "listed": None,
+        "expires": None,
+        "isTrading": True,
+    }

@@ -20,7 +20,7 @@ class Lock:
         self._file = disk.open_to_append(folder / NAME, 0)
         try:
             _lock(self._file.fileno())
-        except (BlockingIOError, PermissionError):
+        except BlockingIOError:
             self._file.close()
             raise disk.JournalInUseError(
                 f"the journal {folder} is in use by another hub: stop that one, or give this one another folder"
@@ -35,7 +35,12 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except (
+            OSError
+        ) as error:  # not every C runtime says which: nothing else is wrong with a file that was just opened
+            raise BlockingIOError(error.errno, "in use") from None
 
 else:
     import fcntl

@@ -82,14 +82,21 @@ def test_results_of_one_machine_and_revision_are_joined_on_one_page() -> None:
     assert joined([bursts]) == bursts
 
 
+def test_what_was_run_again_counts_as_further_rounds() -> None:
+    again = document(trial("hub", 0.004), trial("hub", 0.006) | {"round": 1}) | {"rounds": 2}
+    both = joined([document(trial("hub", 0.002)) | {"rounds": 1}, again])
+    trials = both["workloads"]["burst"]["trials"]
+    assert [(one["round"], one["server_cpu_s"]) for one in trials] == [(0, 0.002), (1, 0.004), (2, 0.006)]
+    assert both["rounds"] == 3
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        ({"workloads": {"burst": {}}}, "more than one result has burst"),
         ({"revision": "def"}, "different revisions"),
         ({"machine": {"cpu": "D"}}, "different revisions or machines"),
     ],
-    ids=["a workload twice", "another revision", "another machine"],
+    ids=["another revision", "another machine"],
 )
 def test_results_that_do_not_belong_together_are_not_joined(other: dict[str, Any], why: str) -> None:
     made = document(trial("hub", 0.002), workload="steady")

@@ -307,8 +307,9 @@ def test_an_outage_that_the_source_told_is_not_announced_as_a_silence_too(door: 
 
 def test_after_a_restart_a_silence_is_judged_by_the_restored_rows() -> None:
     door = Door(Stream({"tick": [tick(A), tick(B), tick(B, -3_000)]}))
-    assert silence(door, [tick(C)], [tick(B, 90_000, volume=9)]) == []
-    assert silence(door, [tick(C, 3_000)], [tick(A, 99_000, volume=9)]) == [missing("tick:*.SH", 90_000, 99_000)]
+    told = [missing("tick:*.SH", 0, 90_000), missing("tick:*.SH", 90_000, 99_000)]
+    assert silence(door, [tick(C)], [tick(B, 90_000, volume=9)]) == told[:1]
+    assert silence(door, [tick(C, 3_000)], [tick(A, 99_000, volume=9)]) == told
 
 
 def test_only_ticks_are_cumulative(door: Door) -> None:
@@ -317,6 +318,17 @@ def test_only_ticks_are_cumulative(door: Door) -> None:
     door.now_ms += 90_000
     door.deliver((A, TEN_MS + 90_000, 2, 2, 2, 2, 2, 2), channel="1m")
     assert door.stream.interruptions == []
+
+
+def test_what_the_source_has_said_by_itself_is_not_said_again(door: Door) -> None:
+    before, after = [tick(A, volume=10), tick(C, volume=10)], [tick(A, 90_000, volume=20), tick(C, 90_000, volume=20)]
+    door.deliver(*before)
+    door.mute = {"SH": 0, "SZ": 0}
+    door.now_ms += 90_000
+    door.intake.interrupt(missing("tick:*.SH", 0, 90_000))
+    door.intake.interrupt(missing("1m:*.SZ", 0, 90_000))
+    door.deliver(*after)
+    assert door.stream.interruptions[2:] == [missing("tick:*.SZ", 0, 90_000)]
 
 
 def test_whether_markets_are_mute_is_asked_seldom(door: Door) -> None:

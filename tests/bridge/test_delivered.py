@@ -25,7 +25,7 @@ def test_rows_come_back_as_the_source_gave_them() -> None:
     given = tick("600000.SH", 7, 8.5, None, 8.6, 8.4)
     kept.append("tick", [given], 17)
     delivered = DeliveredRows(kept, "")
-    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7, given_as(given))]
+    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7)]
     assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(given)]
 
 
@@ -33,11 +33,18 @@ def test_every_topic_has_its_newest_time_and_its_last_row_if_that_is_of_this_tim
     kept = history()
     kept.append("tick", [tick("600000.SH", 9, 1.0), tick("600001.SH", 5), tick("600000.SH", 7, 2.0)], 17)
     kept.append("1m", [row_of("1m", "600000.SH", 3)], 17)
-    assert list(DeliveredRows(kept, "").topics()) == [
-        PastTopic("tick", "600000.SH", 9, None),
-        PastTopic("tick", "600001.SH", 5, given_as(tick("600001.SH", 5))),
-        PastTopic("1m", "600000.SH", 3, given_as(row_of("1m", "600000.SH", 3), "1m")),
+    delivered = DeliveredRows(kept, "")
+    assert list(delivered.topics()) == [
+        PastTopic("tick", "600000.SH", 9),
+        PastTopic("tick", "600001.SH", 5),
+        PastTopic("1m", "600000.SH", 3),
     ]
+    assert [delivered.last_row(topic.channel, topic.code) for topic in delivered.topics()] == [
+        None,
+        given_as(tick("600001.SH", 5)),
+        given_as(row_of("1m", "600000.SH", 3), "1m"),
+    ]
+    assert delivered.last_row("tick", "600002.SH") is None
 
 
 def test_what_the_hub_said_itself_is_nothing_that_a_source_delivered() -> None:
@@ -73,7 +80,7 @@ def test_a_history_from_disk_tells_its_rows_though_memory_has_none(tmp_path: Pat
     opened.close()
     opened = open_history(tmp_path)
     delivered = DeliveredRows(opened.history, opened.run)
-    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7, None)]
+    assert list(delivered.topics()) == [PastTopic("tick", "600000.SH", 7)]
     assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(given)]
     assert list(delivered.rows_at("tick", "600000.SH", 6)) == []
     opened.close()

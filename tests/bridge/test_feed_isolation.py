@@ -149,6 +149,13 @@ async def test_at_the_end_the_child_s_standard_input_ends_and_it_may_end_in_orde
     assert over.exists()
 
 
+def test_the_child_logs_into_a_file_beside_that_of_the_hub() -> None:
+    """Neither could set aside what the other has open, on Windows."""
+    settings = Settings(log_file=Path("logs/hub.log"))
+    assert load(child_command(settings, PROGRAM, ("127.0.0.1", 1))[2:], {}).log_file == Path("logs/hub.source.log")
+    assert load(child_command(Settings(), PROGRAM, ("127.0.0.1", 1))[2:], {}).log_file is None
+
+
 async def test_a_child_that_does_not_end_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,8 +172,10 @@ async def test_a_child_that_does_not_end_is_killed(
     task = asyncio.create_task(feeder.run())
     await until(lambda: pid_file.exists() and feeder.pid)
     await ended(task)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
+    if sys.platform != "win32":  # where 0 is Ctrl-C
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid_file.read_text()), 0)
+    assert feeder.pid is None
     assert "is killed" in caplog.text
 
 
@@ -193,7 +202,7 @@ async def test_a_child_ends_by_itself_when_its_hub_is_killed(tmp_path: Path) -> 
     hub_script = (
         "import asyncio, os, sys\n"
         "from bridge.feed import isolation\n"
-        f"isolation._APART = {{'pass_fds': ({pipe_in},), 'start_new_session': True}}\n"
+        f"isolation._apart = lambda: {{'pass_fds': ({pipe_in},), 'start_new_session': True}}\n"
         f"command = [sys.executable, '-c', {child_script!r}]\n"
         "asyncio.run(isolation.ChildFeeder(command, dict(os.environ)).run())\n"
     )

@@ -63,6 +63,9 @@ class Line:
     def begin_run(self, run: str) -> None:
         self.intake.begin_run(run)
 
+    def tell(self, told: Any) -> None:
+        self.intake.tell(told)
+
 
 class SimulatedLine(Line):
     """One that ends at a moment of the market, whatever was delivered until then."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.publishing import HubPublisher, MarketObserver
+from bridge.publishing import HubPublisher, MarketObserver, wanted_of
 from bridge.source import Batch, Interruption
 from hub.past import GapNotice
 from hub.schema import Row
@@ -70,3 +70,14 @@ def test_the_watch_is_told_of_ticks_only_and_the_figures_of_every_batch() -> Non
     observer.observe(Batch("1m", packed(row_of("1m", "600000.SH"), channel="1m"), 17))
     assert [row[0] for row in watch.rows] == ["600000.SH", "600001.SH"]
     assert counts == [2, 1]
+
+
+def test_of_the_operator_s_universes_a_source_is_told_what_is_in_them() -> None:
+    universes = {"banks": ["600000.SH", "601*.SH"]}
+    topics = {"tick:@banks", "tick:600000.SH", "1m:@沪深A股", "status:*"}
+    assert wanted_of(topics, universes) == {
+        "tick:600000.SH": {"tick:@banks", "tick:600000.SH"},
+        "tick:601*.SH": {"tick:@banks"},
+        "1m:@沪深A股": {"1m:@沪深A股"},
+        "status:*": {"status:*"},
+    }

@@ -41,6 +41,7 @@ class Collector:
     def __init__(self, count: int, watch: Callable[[Batch], None] = lambda _batch: None) -> None:
         self.batches: list[Batch] = []
         self.statuses: list[SourceStatus] = []
+        self.told: list[Any] = []
         self._count = count
         self._watch = watch
 
@@ -52,6 +53,9 @@ class Collector:
 
     def report(self, status: SourceStatus) -> None:
         self.statuses.append(status)
+
+    def tell(self, told: Any) -> None:
+        self.told.append(told)
 
     @property
     def rows(self) -> list[list[Row]]:

@@ -11,7 +11,7 @@ from bridge.listening import StartError
 from bridge.recording import RecordingSource
 from bridge.rowfile import RecordingError
 from bridge.simulator import SimulatorSource
-from bridge.sources import make_source
+from bridge.sources import make_source, xtquant_options
 from hub.settings import Settings
 from tests.bridge.support.recordings import line, write_csv
 
@@ -55,9 +55,32 @@ def test_a_recording_is_played_at_the_speed_of_the_settings(monkeypatch: pytest.
     assert given == [(recording, 0)]
 
 
-def test_a_source_that_is_not_there_says_which_are() -> None:
-    with pytest.raises(StartError, match="xtquant is not available in this version; use sim or recording"):
-        make_source(Settings(source="xtquant"))
+def test_a_terminal_without_its_package_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"source xtquant can't run here: there is no package xtquant in .*folder"):
+        make_source(Settings(source="xtquant", xtquant_folder=tmp_path))
+
+
+def test_a_terminal_is_made_as_the_settings_say(tmp_path: Path) -> None:
+    settings = Settings(
+        source="xtquant",
+        data=tmp_path,
+        xtquant_addresses=("qmt:58611",),
+        xtquant_sectors=("沪深A股",),
+        max_subscriptions=7,
+        subscription_grace_s=8,
+        xtquant_stale_after_s=9,
+        xtquant_refresh_at=time(8, 50),
+        xtquant_probe_at=time(9, 10),
+        xtquant_token="secret",  # noqa: S106
+        xtquant_servers=("10.0.0.1:55300",),
+    )
+    options = xtquant_options(settings)
+    assert (options.data, options.addresses, options.sectors) == (tmp_path / "xtquant", ("qmt:58611",), ("沪深A股",))
+    assert (options.max_subscriptions, options.grace_s, options.stale_after_s) == (7, 8, 9)
+    assert (options.refresh_at, options.probe_at) == (time(8, 50), time(9, 10))
+    assert options.token_mode is not None
+    assert (options.token_mode.token, options.token_mode.servers) == ("secret", ("10.0.0.1:55300",))
+    assert xtquant_options(Settings(source="xtquant")).token_mode is None
 
 
 def test_a_simulator_that_cannot_run_so_says_why() -> None:

@@ -23,13 +23,15 @@ from tests.e2e.support.plain_client import PATIENCE_S
 OPS: Final = {"auth", "subscribe", "unsubscribe", "snapshot", "replay", "cancel", "topics", "instruments", "ping"}
 TYPES: Final = {
     *("welcome", "data", "subscribed", "unsubscribed", "authenticated", "snapshot_done", "replay_done", "cancelled"),
-    *("topics", "pong", "gap", "slow", "heartbeat", "draining", "error"),
+    *("topics", "instruments", "pong", "gap", "slow", "heartbeat", "draining", "error"),
 }
 ERRORS: Final = {
     *("bad_message", "unknown_op", "bad_topic", "unknown_channel", "unavailable", "unauthorized", "too_many_topics"),
-    "rate_limited",
+    *("rate_limited", "upstream_limit"),
 }
-FEEDER_SAYS: Final = {"hello", "batch", "status", "calendar", "instruments", "clock", "dropped"}
+FEEDER_SAYS: Final = {
+    *("hello", "batch", "status", "calendar", "instruments", "clock", "dropped", "reference", "refused", "counts"),
+}
 FEED_SAYS: Final = {"welcome", "want", "ack", "error"}
 GAPS: Final = {"evicted", "epoch", "upstream"}
 NAMES: Final = ("channel", "origin", "rows", "id")

@@ -13,7 +13,7 @@ from hub.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "hub.example.toml"
 SECRET = "s3cret-of-the-desk"  # noqa: S105 - invented here
-SECRETS = {"token", "feed_token"}
+SECRETS = {"token", "feed_token", "xtquant_token"}
 
 WriteToml = Callable[[str], str]
 
@@ -84,6 +84,16 @@ def example_values() -> dict[str, tuple[str, object]]:
         "faults": ("crash@2", ("crash@2",)),
         "recording": ("", None),
         "record": ("out.csv", "out.csv"),
+        "xtquant_folder": ("vendor", "vendor"),
+        "xtquant_addresses": ("qmt:58611", ("qmt:58611",)),
+        "xtquant_sectors": ("我的自选", ("我的自选",)),
+        "xtquant_universes": ("沪深300", ("沪深300",)),
+        "xtquant_refresh_at": ("08:50", "08:50:00"),
+        "xtquant_probe_at": ("09:10", "09:10:00"),
+        "xtquant_token": (SECRET, SECRET),
+        "xtquant_token_file": ("", None),
+        "xtquant_servers": ("10.0.0.1:55300", ("10.0.0.1:55300",)),
+        "xtquant_markets": ("SH", ("SH",)),
         "role": ("all", "all"),
         "redis": ("", ""),
         "relay_name": ("other", "other"),
@@ -102,6 +112,7 @@ def example_values() -> dict[str, tuple[str, object]]:
         "journal_bytes": ("20000000", 20_000_000),
         "log_format": ("json", "json"),
         "log_level": ("debug", "debug"),
+        "log_file": ("hub.log", Path("hub.log")),
         "compression": ("true", True),
         "universes": ('{"a": ["*.SH"]}', {"a": ("*.SH",)}),
     } | {

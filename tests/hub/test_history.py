@@ -126,7 +126,7 @@ def test_the_newest_time_of_the_market_never_falls_and_is_not_that_of_the_hubs_o
     [
         (A, 1),
         (*tick(A), None),
-        tick(A, 1, object()),
+        tick(A, 1, ...),
         tick(A, 1, 2**64),
         tick(A, 2**63),
         tick(A, 1.5),  # type: ignore[arg-type]

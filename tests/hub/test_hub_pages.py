@@ -14,7 +14,7 @@ from hub.schema import CHANNELS
 from hub.topics import MAX_TOPIC_CHARS, parse
 from tests.hub.support.served_hub import ask, served_hub
 
-EVERY_PATH = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/metrics", "/schema")
+EVERY_PATH = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/metrics", "/schema", "/instruments")
 
 
 def pages(*reasons: str, metrics: bytes = b"argus_rows_in_total 7\n", channels: tuple[str, ...] = ("tick",)) -> Pages:

@@ -1,5 +1,6 @@
 """A disk that is full, fails or is slow: told once and loudly, never served wrongly, and the next start knows of it."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -109,7 +110,8 @@ def test_where_not_even_the_proof_can_be_withdrawn_it_says_what_to_do(
     with monkeypatch.context() as patch:
         patch.setattr("hub.journal.disk.write_all", refuse)
         patch.setattr("pathlib.Path.unlink", refuse)
-        with pytest.raises(JournalError, match=rf"\(delete {tmp_path} before that: not even this could be written"):
+        told = re.escape(f"(delete {tmp_path} before that: not even this could be written")
+        with pytest.raises(JournalError, match=told):
             journal.append([model.stretch("tick", [("2.SZ", 1)])])
     journal.close()
 

@@ -112,7 +112,7 @@ def is_read_or_refused(message: str | bytes) -> None:
     else:
         assert isinstance(request, Request)
         return
-    assert code in ("bad_message", "unknown_op", "unavailable")
+    assert code in ("bad_message", "unknown_op")
     assert 0 < len(words) < 300
 
 
@@ -134,13 +134,6 @@ def test_a_wrong_field_is_refused_by_the_id_of_its_request(fields: dict[str, Any
     for message in json.dumps({**fields, "id": 7}), msgpack.packb({**fields, "id": 7}):
         error = refusal(message)
         assert (error.code, error.request_id) == ("bad_message", 7)
-
-
-@pytest.mark.parametrize("op", ["instruments"])
-def test_an_op_of_the_contract_that_is_not_there_yet_is_unavailable(op: str) -> None:
-    error = refusal(json.dumps({"op": op, "id": "r", "anything": [1]}))
-    assert (error.code, error.request_id) == ("unavailable", "r")
-    assert op in str(error)
 
 
 @pytest.mark.parametrize("op", ["", "Ping", "pong", "subscribe ", "x" * 50_000])

@@ -37,7 +37,7 @@ def test_rows_of_every_channel_come_back_as_they_were(channel: str) -> None:
     ("row", "reason"),
     [
         (("600000.SH", 1), "tick row of 2 values instead of 18"),
-        (tick("600000.SH", 1, object()), "tick row that can't be encoded"),
+        (tick("600000.SH", 1, ...), "tick row that can't be encoded"),
         (tick("600000.SH", 2**63), "tick row that can't be encoded"),
         (tick("600000.SH", 1.5), "tick row that can't be encoded"),  # type: ignore[arg-type]
         (tick("600000.SH", None), "tick row that can't be encoded"),  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import hub.watch
 from hub.calendar import Calendar
 from hub.health import Health
 from hub.watch import CALENDAR_WARNING_DAYS, Watch
@@ -110,6 +111,29 @@ def test_many_rows_of_one_instrument_do_not_make_a_busy_market(watched: Watched)
 
 def states(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["code"]: row["state"] for row in rows}
+
+
+def test_batches_count_as_of_the_time_at_which_they_came_however_late_somebody_asks(watched: Watched) -> None:
+    watched.note("SH", age_ms=-60_000)  # ahead of the clock: it counts as now
+    (row,) = watched.look(10_000)
+    assert row["age_ms"] == 10_000
+
+
+def test_a_question_about_a_silence_knows_of_every_batch_before_it(watched: Watched) -> None:
+    watched.note("SH")
+    assert watched.watch.was_mute("SH", TEN_MS + MINUTE_MS)
+    watched.now_ms += 50_000
+    watched.note("SH")
+    assert not watched.watch.was_mute("SH", TEN_MS + MINUTE_MS)
+
+
+def test_only_so_many_batches_wait_until_somebody_asks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.watch, "MOST_UNREAD", 3)
+    noted: list[str] = []
+    monkeypatch.setattr(Health, "note", lambda _, market, *__: noted.append(market))
+    for _ in range(4):
+        watched.note("SH")
+    assert noted == ["SH"] * 3
 
 
 def test_a_market_that_is_due_and_mute_from_the_start_is_seen_beside_a_live_one(

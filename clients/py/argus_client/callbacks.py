@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from argus_client.errors import CallbackError, ConnectionLost
+from argus_client.errors import CallbackError, ConnectionLost, HubError
 from argus_client.messages import Draining, Gap, Heartbeat, Slow
 
 _NoticeT = TypeVar("_NoticeT")
@@ -28,6 +28,7 @@ class Callbacks:
     """Plain functions that are called in stream order, on the event loop, before the next message is read."""
 
     on_gap: Callable[[Gap], object] | None = None
+    on_refused: Callable[[HubError], object] | None = None
     on_slow: Callable[[Slow], object] | None = None
     on_heartbeat: Callable[[Heartbeat], object] | None = None
     on_draining: Callable[[Draining], object] | None = None

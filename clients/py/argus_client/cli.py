@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None, stdout: TextIO | None = None, stderr
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OutputClosedError:
+        screen.close()
         return EXIT_OK
     except (UsageError, TopicError) as error:
         screen.say(str(error))
@@ -112,6 +113,7 @@ async def _run(args: argparse.Namespace, screen: Screen) -> None:
             args.url,
             token=_token(args.token_file),
             reconnect=waits,
+            on_refused=lambda error: screen.say(str(error)),
             on_draining=lambda notice: screen.say(f"the hub is going to restart: {notice.reason}"),
             on_disconnect=lambda lost: screen.say(f"{lost}; trying again") if waits and lost.retryable else None,
             on_reconnect=lambda back: screen.say(f"connected again after {back.away_s:.1f} s"),

@@ -13,7 +13,7 @@ from typing import Final
 from argus_client.backoff import Backoff
 from argus_client.callbacks import Callbacks, Reconnected
 from argus_client.codec import Encoding
-from argus_client.errors import ConnectError, ConnectionLost
+from argus_client.errors import ConnectError, ConnectionLost, HubError
 from argus_client.hub import Hub
 from argus_client.link import Link, Target
 from argus_client.messages import Draining, Gap, Heartbeat, Slow
@@ -74,6 +74,7 @@ def connect(
     retry_first: bool = False,
     resume: Position | None = None,
     on_gap: Callable[[Gap], object] | None = None,
+    on_refused: Callable[[HubError], object] | None = None,
     on_slow: Callable[[Slow], object] | None = None,
     on_heartbeat: Callable[[Heartbeat], object] | None = None,
     on_draining: Callable[[Draining], object] | None = None,
@@ -95,6 +96,9 @@ def connect(
     the error is ``retryable``. ``resume`` is what `Hub.position` returned before this program was restarted: every
     subscription goes on after it.
 
+    ``on_refused`` hears of topics of a subscription that the hub's source can't give now (``upstream_limit``,
+    ``unavailable``); the subscription stays, and their rows come when they can.
+
     The callbacks are plain functions that are called as soon as the message arrives, before rows that wait in queues;
     they must not block.
 
@@ -105,7 +109,7 @@ def connect(
     if queue_rows < 1:
         raise ValueError("queue_rows must be at least 1")
     target = Target(url, token, encoding, open_timeout_s, ssl, proxy)
-    callbacks = Callbacks(on_gap, on_slow, on_heartbeat, on_draining, on_disconnect, on_reconnect)
+    callbacks = Callbacks(on_gap, on_refused, on_slow, on_heartbeat, on_draining, on_disconnect, on_reconnect)
     backoff = (Backoff() if reconnect else None) if isinstance(reconnect, bool) else reconnect
     retries = (backoff or Backoff()) if retry_first else None
     start = None if resume is None else check_position(resume)

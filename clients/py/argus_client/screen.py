@@ -6,6 +6,7 @@ Results go to standard output, everything else to standard error.
 import errno
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final, Literal, TextIO
 
@@ -70,6 +71,11 @@ class Screen:
             self._stdout.flush()
         except OSError as error:
             raise _closed(error) from error
+
+    def close(self) -> None:
+        """Write no more. What is still to be written for a reader that has left Python would try again at its end."""
+        with suppress(OSError):
+            self._stdout.close()
 
     def say(self, text: str) -> None:
         """Tell the person something that is no result."""

@@ -193,7 +193,10 @@ class Session:
             return
         if self._orders.waiting() and isinstance(result, HubError) and result.retryable:
             raise ConnectionLost(1006, f"a subscription may not have been taken up: {result}")
-        _log.warning("the hub answered what was not asked: %s", result)
+        if isinstance(result, HubError) and isinstance(request_id, int) and self._callbacks.on_refused is not None:
+            tell(self._callbacks.on_refused, result)
+            return
+        _log.warning("the hub says of an earlier request: %s", result)
 
     def _refused(self) -> int | str | None:
         """Return which request the hub refused before it had read its id: the oldest that has no reply.

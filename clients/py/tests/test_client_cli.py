@@ -12,6 +12,7 @@ import pytest
 from fake_hub import FakeHub, Peer, tick
 
 from argus_client.cli import main
+from argus_client.screen import Screen
 
 
 class Stream(io.StringIO):
@@ -340,3 +341,13 @@ async def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
         process.stdout._transport.close()  # type: ignore[attr-defined]
         err = await process.stderr.read()
         assert (await process.wait(), err) == (0, b"")
+
+
+def test_what_a_reader_that_left_did_not_take_is_not_tried_again_at_the_end() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stdout:
+        screen = Screen(stdout, io.StringIO(), "json")
+        screen.show_facts("", {"waits": "in the buffer"})
+        os.close(reading)
+        screen.close()
+        assert stdout.closed

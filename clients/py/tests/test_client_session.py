@@ -393,7 +393,18 @@ async def test_an_answer_to_nothing_is_logged(caplog: pytest.LogCaptureFixture) 
     talk = Talk()
     with caplog.at_level(logging.WARNING, "argus_client"):
         talk.session.receive(Reply(None, HubError("bad_message", "not a request", False, None)))
-    assert caplog.messages == ["the hub answered what was not asked: bad_message: not a request"]
+    assert caplog.messages == ["the hub says of an earlier request: bad_message: not a request"]
+
+
+async def test_topics_that_the_source_can_not_give_are_told_and_the_subscription_stays() -> None:
+    refused: list[HubError] = []
+    talk = Talk(on_refused=refused.append)
+    inbox = await talk.join("tick:A.SH")
+    limit = HubError("upstream_limit", "tick:A.SH needs 1 more subscription", False, None)
+    talk.answer(limit)
+    assert refused == [limit]
+    talk.rows(tick("A.SH", 1))
+    assert len(inbox) == 1
 
 
 async def test_messages_of_a_later_version_are_ignored() -> None:

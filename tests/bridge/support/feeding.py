@@ -37,6 +37,7 @@ class Keeper:
     """A sink that keeps everything in order, and acknowledges by hand."""
 
     said: list[Any] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     on_deliver: Callable[[Batch], None] = lambda _: None
 
@@ -52,6 +53,10 @@ class Keeper:
 
     def begin_run(self, run: str) -> None:
         self._keep(run)
+
+    def tell(self, told: Any) -> None:
+        self.told.append(told)
+        self.changed.set()
 
     def _keep(self, what: Any) -> None:
         self.said.append(what)

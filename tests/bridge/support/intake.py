@@ -6,6 +6,7 @@ from typing import Any, Final
 from bridge.intake import Intake
 from bridge.repeats import PastTopic
 from bridge.source import Batch, Interruption, Observer, SourceStatus
+from hub.rows import Rows
 from hub.schema import CHANNELS, Row
 from tests.hub.support.core import packed
 
@@ -33,11 +34,17 @@ class Stream:
         """Batches, interruptions and runs."""
         self.lookups: list[tuple[str, str, int]] = []
         self.run = run
-        self._restored = restored or {}
         self._held = held
+        self._newest_ms: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._rows: dict[tuple[str, str, int], list[bytes]] = {}
+        for channel, rows in (restored or {}).items():
+            self._keep(packed(*rows, channel=channel))
 
     def publish(self, batch: Batch) -> None:
         self.events.append(batch)
+        assert isinstance(batch.rows, Rows)
+        self._keep(batch.rows)
 
     def announce(self, interruption: Interruption) -> None:
         self.events.append(interruption)
@@ -46,17 +53,23 @@ class Stream:
         self.events.append(run)
 
     def topics(self) -> Iterable[PastTopic]:
-        for channel, rows in self._restored.items():
-            for code in dict.fromkeys(row[0] for row in rows):
-                own = packed(*(row for row in rows if row[0] == code), channel=channel)
-                newest_ms = max(own.times)
-                yield PastTopic(channel, code, newest_ms, own.packed[-1] if own.times[-1] == newest_ms else None)
+        for (channel, code), newest_ms in self._newest_ms.items():
+            yield PastTopic(channel, code, newest_ms)
+
+    def last_row(self, channel: str, code: str) -> bytes | None:
+        time_ms, row = self._last.get((channel, code), (-1, b""))
+        return row if time_ms == self._newest_ms.get((channel, code)) else None
 
     def rows_at(self, channel: str, code: str, time_ms: int) -> Iterable[bytes]:
         self.lookups.append((channel, code, time_ms))
-        published = [row for batch in self.batches if batch.channel == channel for row in batch.rows]
-        rows = [*self._restored.get(channel, ()), *published] if self._held else []
-        return packed(*(row for row in rows if (row[0], row[1]) == (code, time_ms)), channel=channel).packed
+        return self._rows.get((channel, code, time_ms), ()) if self._held else ()
+
+    def _keep(self, rows: Rows) -> None:
+        for code, time_ms, row in zip(rows.codes, rows.times, rows.packed, strict=True):
+            topic = rows.channel, code
+            self._newest_ms[topic] = max(time_ms, self._newest_ms.get(topic, 0))
+            self._last[topic] = time_ms, row
+            self._rows.setdefault((*topic, time_ms), []).append(row)
 
     @property
     def batches(self) -> list[Batch]:

@@ -138,17 +138,16 @@ async def running(app: App) -> AsyncIterator[Running]:
 @asynccontextmanager
 async def serving(source: Source | None = None, **settings: Any) -> AsyncIterator[Running]:
     """Run the hub as the program does, renewals included; at the end stop it as a signal does."""
-    stops: list[Callable[[], None]] = []
+    stopped = asyncio.Event()
     apps: list[App] = []
 
     def make(*parts: Any) -> App:
         apps.append(App(*parts))
         return apps[-1]
 
-    ended = asyncio.create_task(run_hub.serve(Settings(**{"port": 0, "drain_s": 0, **settings}), source))
-    hub = Running(apps, [], lambda: stops[0](), ended)
+    ended = asyncio.create_task(run_hub.serve(Settings(**{"port": 0, "drain_s": 0, **settings}), source, stopped))
+    hub = Running(apps, [], stopped.set, ended)
     with pytest.MonkeyPatch.context() as patch, _noted_ports(hub):
-        patch.setattr(run_hub, "_on_signals", stops.append)
         patch.setattr(run_hub, "App", make)
         async with _ending(hub):
             await hub.listens()

@@ -52,9 +52,10 @@ class Account:
     async def subscribe(self, client: PlainClient) -> Control:
         """Subscribe, or go on where it is. Returns the reply."""
         self._gaps = []
-        self._had = self._had or dict(self.given.seqs)
         self.is_subscribed = False
         since = self.position() or self.since
+        if since is self.since:  # a position leads back to the newest rows of the subscription that it was told on
+            self._had = dict(self.given.seqs)
         # Without a heartbeat since the first time, it begins as at first and passes over what it has.
         self._begins_again = bool(self.newest) and since is self.since
         fields = {} if since is None else {"since": since}
