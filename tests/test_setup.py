@@ -241,7 +241,7 @@ def test_a_missing_redis_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> No
     sandbox.command("chromium", "")
     result = sandbox.make("unit")
     assert result.code != 0
-    assert "redis-server is missing. On Debian and Ubuntu: sudo apt-get install redis-server" in result.err
+    assert "Missing: redis-server. On Debian and Ubuntu: sudo apt-get install redis-server" in result.err
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
