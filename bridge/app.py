@@ -52,7 +52,9 @@ _logger = logging.getLogger("argus")
 
 
 class App:
-    """All parts of one hub, and their lifetime. `bridge.roles` has what is different where several processes share it.
+    """All parts of one hub, and their lifetime.
+
+    `bridge.feedapp` and `bridge.edgeapp` have what is different where several processes share it.
 
     Args:
         source: where rows come from; None for a hub that is fed.
