@@ -24,6 +24,8 @@ class Receiver:
     def take(self, stretch: Stretch) -> None:
         """Take rows, and the notices at their places."""
         rows, start, at = stretch.rows, 0, stretch.begin.at
+        for states in stretch.states:
+            self._history.states.note(*states)
         for notice in stretch.notices:
             end = start + notice.after_at - at
             self._take(rows, start, end)

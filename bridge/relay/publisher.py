@@ -17,7 +17,7 @@ from bridge.relay.boundary import Addition, Head, Newest, Refused, Relay, RelayA
 from bridge.relay.logreader import LogReader, Lost, position_of
 from bridge.relay.state import State, decode_question
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import Part, Position, TurnId, decode, encode, no_rows, shard_of, split
+from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, no_rows, shard_of, split
 from hub.history import History
 
 TURN_ROWS: Final = 8192
@@ -136,7 +136,10 @@ class Publisher:
         newest = max(heads, key=lambda head: TurnId.parse(head.last))
         if not newest.message:
             return None
-        part = decode(newest.message)
+        try:
+            part = decode(newest.message)
+        except MalformedError:  # of another version
+            return None
         for shard, head in enumerate(heads):
             known = self._last.get(shard, "")
             if TurnId.parse(head.last) < TurnId.parse(known):  # it has forgotten what it had confirmed
@@ -197,7 +200,11 @@ class Publisher:
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
             shards = map(self._shard, stretch.rows.names)
-            parts = list(split(self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards))
+            parts = list(
+                split(
+                    self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards, stretch.states
+                )
+            )
             await self._relay.append([self._addition(part) for part in parts])
             self._last.update((part.shard, str(turn)) for part in parts)
             self._published = stretch.end
@@ -247,7 +254,8 @@ class Publisher:
             if stretch is None:
                 here = position_of(self._history)
                 return encode(Part(0, self._epoch, turn, here, here, 0, no_rows(), []))
-            return encode(Part(0, self._epoch, turn, *stretch[:2], 0, *stretch[2:]))
+            begin, end, rows, notices, states = stretch
+            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states))
 
     async def _hear_wishes(self) -> None:
         loop, told = asyncio.get_running_loop(), None

@@ -51,6 +51,26 @@ async def test_clients_of_all_edges_and_of_the_feed_are_given_the_same_rows_unde
         assert len(found[0][1]) == 200
 
 
+async def test_what_tells_a_state_is_nobody_s_live_row_on_an_edge_either(tmp_path: Path) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edge = await d.start_edge()
+        feeder = await d.feeder()
+        found: list[tuple[str, list[str]]] = []
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:*"])
+            await client.control("subscribed")
+            for number, is_state in enumerate((False, True, False), 1):
+                await feeder.put([tick(code, TEN_MS, number) for code in CODES[:2]], is_state=is_state)
+                await feeder.acknowledged()
+            async with asyncio.timeout(60):
+                while sum(len(codes) for _, codes in found) < 6:
+                    message = await client.receive()
+                    if isinstance(message, Data):
+                        found.append((message.origin, [row[0] for row in message.rows]))
+        assert found == [("live", CODES[:2]), ("snapshot", CODES[:2]), ("live", CODES[:2])]
+
+
 async def test_what_clients_of_an_edge_want_the_feeder_is_told_until_the_edge_is_gone(tmp_path: Path) -> None:
     async with deployment(tmp_path) as d:
         await d.start_feed(*FED)

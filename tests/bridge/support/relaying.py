@@ -116,6 +116,8 @@ class Edge:
 
     def __init__(self) -> None:
         self.story: list[tuple[str, int, bytes] | GapNotice] = []
+        self.states: set[int] = set()
+        """Arrival numbers of the rows that tell a state."""
         self.position = Position(0, 0)
         self.begin = Position(0, 0)
         self.came = asyncio.Condition()
@@ -125,6 +127,9 @@ class Edge:
     def take(self, stretch: Stretch) -> None:
         assert stretch.begin == self.position
         at, notices = stretch.begin.at, list(stretch.notices)
+        for first_at, last_at in stretch.states:
+            assert at < first_at <= last_at <= stretch.end.at
+            self.states.update(range(first_at, last_at + 1))
         rows = stretch.rows
         while notices and notices[0].after_at == at:
             self.story.append(notices.pop(0))
@@ -190,3 +195,9 @@ def story_of(hub: Hub) -> list[tuple[str, int, bytes] | GapNotice]:
             story += hub.history.notices(at, at)
         segment = segment.next  # type: ignore[assignment]
     return story
+
+
+def states_of(hub: Hub) -> set[int]:
+    """The arrival numbers of all rows of a hub that tell a state."""
+    stretches = hub.history.states.between(0, hub.history.at)
+    return {at for first_at, last_at in stretches for at in range(first_at, last_at + 1)}
