@@ -2,15 +2,14 @@
 
 Keys carry the relay's name, and a hash tag, so that what one script touches lies on one server of a Cluster:
 
-    {NAME:SHARD}:head     hash: epoch, token, last turn
+    {NAME:SHARD}:head     hash: epoch, token, last turn, and the turn with which the newest rows were written
     {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
-    {NAME:SHARD}:newest   hash: topic to arrival number, newest time, row
+    {NAME:SHARD}:newest   the newest rows as they were then; what followed is in the stream
     {NAME:SHARD}:live     channel
     {NAME}:lease :token :state :live :wishes :ends :asks :answers:...
 """
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -25,11 +24,11 @@ from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.listening import Incoming, begin, hear
 from bridge.redis.scripts import Script
-from bridge.relay.boundary import Addition, Head, Newest, Refused, RelayAway
+from bridge.relay.boundary import Addition, Head, Refused, RelayAway
+from bridge.relay.newest import Newest, after, pack, unpack
 
 MOST_QUESTIONS: Final = 1000
 
-_NEWEST: Final = struct.Struct("<qq")
 _topics: Final = msgspec.msgpack.Decoder(list[str])
 _question: Final = msgspec.msgpack.Decoder(tuple[bytes, str])
 _Answer = TypeVar("_Answer")
@@ -69,8 +68,7 @@ class RedisRelay:
     async def begin(self, shard: int, token: int, epoch: str, newest: Sequence[Newest]) -> None:
         """Begin a shard anew."""
         keys = self._keys("head", "rows", "newest", of=shard)
-        pairs = [part for row in newest for part in (row.name, _NEWEST.pack(row.at, row.newest_time_ms) + row.row)]
-        _expect(await self._run(scripts.BEGIN, keys, token, epoch, *pairs))
+        _expect(await self._run(scripts.BEGIN, keys, token, epoch, pack(newest)))
 
     async def append(self, additions: Sequence[Addition]) -> None:
         """Add the parts of a turn, all at once."""
@@ -109,14 +107,10 @@ class RedisRelay:
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""
-        epoch, token, last, found = await self._run(scripts.NEWEST, self._keys("head", "newest", of=shard))
+        keys = self._keys("head", "newest", "rows", of=shard)
+        epoch, token, last, written, follow = await self._run(scripts.NEWEST, keys)
         head = Head(epoch.decode(), int(token), last.decode(), b"")
-        pairs = zip(found[::2], found[1::2], strict=True)
-        rows = []
-        for name, value in pairs:
-            at, newest_ms = _NEWEST.unpack_from(value)
-            rows.append(Newest(name.decode(), at, newest_ms, value[_NEWEST.size :]))
-        return head, rows
+        return head, after(unpack(written) if written else (), follow)
 
     async def read(self, shard: int, after: str, most: int) -> list[tuple[str, bytes]]:
         """Messages of the stream."""
@@ -166,7 +160,8 @@ class RedisRelay:
     def _addition(self, addition: Addition) -> tuple[list[str], tuple[Any, ...]]:
         turn = addition.turn
         values = (turn.token, addition.epoch, str(turn), addition.previous, str(addition.keep_from), self._publish)
-        return self._keys("head", "rows", "newest", "live", of=addition.shard), (*values, addition.message)
+        newest = () if addition.newest is None else (pack(addition.newest),)
+        return self._keys("head", "rows", "newest", "live", of=addition.shard), (*values, addition.message, *newest)
 
     async def _servers(self) -> list[tuple[Redis, list[str]]]:
         """The servers to listen to, each with its channels."""

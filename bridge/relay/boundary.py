@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bridge.relay.newest import Newest
 from bridge.relay.turn import TurnId
 
 
@@ -33,15 +34,6 @@ class Head(NamedTuple):
     message: bytes
 
 
-class Newest(NamedTuple):
-    """The newest row of a topic, its arrival number, and the newest ``time`` of all the topic's rows (epoch ms)."""
-
-    name: str
-    at: int
-    newest_time_ms: int
-    row: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Addition:
     """A message for one shard.
@@ -50,6 +42,8 @@ class Addition:
         turn: which turn it is of.
         previous: the newest turn of this shard before it, as `str` of its id; empty: there is none under this epoch.
         keep_from: the oldest turn that the stream still has to hold.
+        newest: all newest rows of the shard, as they are at the end of the turn or later; None: they are not written
+            with this turn. The stream has to hold all turns since they were.
     """
 
     shard: int
@@ -58,6 +52,7 @@ class Addition:
     previous: str
     keep_from: TurnId
     message: bytes
+    newest: Sequence[Newest] | None = None
 
 
 class Incoming(Protocol):

@@ -110,7 +110,6 @@ def _add(rows: Rows, segment: Segment, start: int, stop: int) -> None:
         (
             [topic.name for topic in topics],
             range(segment.first_at + start, segment.first_at + stop),
-            [topic.newest_time_ms for topic in topics],
             segment.seqs[part],
             segment.times[part],
             _recvs(segment, start, stop),
