@@ -6,7 +6,7 @@ Keys carry the relay's name, and a hash tag, so that what one script touches lie
     {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
     {NAME:SHARD}:newest   hash: topic to arrival number, newest time, row
     {NAME:SHARD}:live     channel
-    {NAME}:lease :token :state :live :wishes :ends :asks :answers:...
+    {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
 """
 
 import asyncio
@@ -59,6 +59,10 @@ class RedisRelay:
         keys = self._keys("lease", "state", "live")
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
 
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece."""
+        _expect(await self._run(scripts.KEEP, self._keys("lease", f"kept:{kind}"), owner, token, piece))
+
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write."""
         found = await self._run(scripts.FENCE, self._keys("head", "rows", of=shard), token, epoch)
@@ -106,6 +110,11 @@ class RedisRelay:
     async def state(self) -> bytes:
         """What the feed told last."""
         return await _away(self._client.get(self._key("state"))) or b""
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """A piece, or the beginning of it."""
+        found: bytes = await _away(self._client.getrange(self._key(f"kept:{kind}"), 0, most - 1))
+        return found
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""
