@@ -25,6 +25,7 @@ from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.listening import Incoming, begin, hear
 from bridge.redis.scripts import Script
+from bridge.redis.words import explain
 from bridge.relay.boundary import Addition, Head, Newest, Refused, RelayAway
 
 MOST_QUESTIONS: Final = 1000
@@ -103,7 +104,7 @@ class RedisRelay:
                     tasks.append(asyncio.create_task(hear(pubsub, incoming)))
                 yield incoming
             except (RedisError, OSError, TimeoutError) as error:
-                raise RelayAway(f"{type(error).__name__}: {error}") from None
+                raise RelayAway(explain(error)) from None
             finally:
                 await end(tasks)
 
@@ -229,7 +230,7 @@ async def _away(call: Awaitable[_Answer]) -> _Answer:
     try:
         return await call
     except (RedisError, OSError, TimeoutError) as error:
-        raise RelayAway(f"{type(error).__name__}: {error}") from None
+        raise RelayAway(explain(error)) from None
 
 
 def _expect(answer: object) -> None:
