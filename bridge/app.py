@@ -243,7 +243,7 @@ class App:
             try:
                 self._calendar.know(self._source.trading_days)
                 self._watch.look(time_ns() // 1000)
-                self._opened.store.roll(self._calendar.trading_day(self._source.now_ms()))
+                self._hub.roll(self._calendar.trading_day(self._source.now_ms()))
             except Exception:  # a vendor's clock may raise: a watch that has ended would repeat its last word for ever
                 _logger.exception("the markets could not be looked at")
             await asyncio.sleep(LOOK_S)

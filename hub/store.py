@@ -10,7 +10,7 @@ from datetime import date
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
-from hub.journal import Entry, Journal, JournalError, RunBegins, Stretch
+from hub.journal import Entry, Journal, JournalError, RunBegins, Single, Stretch
 from hub.past import GapNotice
 from hub.segment import Segment
 
@@ -82,33 +82,61 @@ class JournalStore:
         if self.failure:
             return
         started_s = perf_counter()
-        self._try(lambda: self.journal.append(_entries(turn, segment, offset)))
+        try:
+            single = _single(turn, segment, offset)
+            if single is not None:
+                self.journal.append_single(single)
+            else:
+                self.journal.append(_entries(turn, segment, offset))
+        except Exception as error:
+            self._fail(error)
         self._on_append(perf_counter() - started_s)
 
     def settle(self) -> None:
-        """Count, mark and roll what was written."""
-        if not self.failure:
-            self._try(self.journal.settle)
+        """Mark and roll what was written."""
+        if self.failure:
+            return
+        try:
+            self.journal.settle()
+        except Exception as error:
+            self._fail(error)
 
     def roll(self, day: date) -> None:
         """Go on in the file of a trading day."""
-        if not self.failure:
-            self._try(lambda: self.journal.roll(day))
+        if self.failure:
+            return
+        try:
+            self.journal.roll(day)
+        except Exception as error:
+            self._fail(error)
 
     def close(self) -> None:
         """Make everything durable and let others have the journal."""
-        self._try(self.journal.close)
-
-    def _try(self, work: Callable[[], None]) -> None:
         try:
-            work()
-        except JournalError as error:
+            self.journal.close()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """The last barrier: whatever is wrong with the journal, live goes on."""
+        if isinstance(error, JournalError):
             self.failure = str(error)
             _logger.critical("%s", error)
-        except Exception as error:  # the last barrier: whatever is wrong with the journal, live goes on
+        else:
             self.journal.give_up(f"{type(error).__name__}: {error}")
             self.failure = self.journal.failed
-            _logger.critical("%s", self.failure, exc_info=True)
+            _logger.critical("%s", self.failure, exc_info=error)
+
+
+def _single(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> Single | None:
+    """A turn that is one row of a topic that the journal knows; None for any other."""
+    entry = turn[0]
+    if len(turn) > 1 or not isinstance(entry, Published) or entry.first_at != entry.last_at:
+        return None
+    topic, row = segment.topics[offset], segment.rows[offset]
+    if topic.number < 0 or row is None:
+        return None
+    return Single(entry.first_at, topic, segment.seqs[offset], segment.times[offset], entry.recv_us, entry.batch, row)
 
 
 def _entries(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> Iterator[Entry]:

@@ -4,7 +4,6 @@ Batches that follow each other share a record, so that a source that gives a row
 """
 
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -156,7 +155,7 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
                 done.at += len(entry.rows)
                 continue
         items += _records(stretches, known, done.topics)
-        stretches.clear()
+        stretches = []
         if isinstance(entry, Stretch):
             items += [entry.batch] if entry.batch else []
             continue
@@ -169,32 +168,49 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
     return done, items
 
 
-def _records(stretches: Sequence[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
-    """Join stretches and cut them into records of a page at most."""
-    if not stretches:
+def _records(stretches: Iterable[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
+    """The records of stretches that follow each other: as few as there are pages."""
+    for page in _pages(stretches):
+        first = page[0]
+        runs = Runs(
+            small(accumulate((len(stretch.rows) for stretch in page[:-1]), initial=0)),
+            large(stretch.recv_us for stretch in page),
+            large(stretch.batch for stretch in page),
+        )
+        topics, seqs, times, rows = first.topics, first.seqs, first.times, first.rows
+        if len(page) > 1:
+            topics = list(chain.from_iterable(stretch.topics for stretch in page))
+            seqs = joined(stretch.seqs for stretch in page)
+            times = joined(stretch.times for stretch in page)
+            rows = list(chain.from_iterable(stretch.rows for stretch in page))
+        numbers = _numbers(topics, known, created)
+        yield RowsRecord(first.first_at, Columns(numbers, small(map(len, rows)), seqs, times, runs), rows)
+
+
+def _pages(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
+    """Group stretches into pages. One that has no room left begins another, so that whole markets are not copied."""
+    page: list[Stretch] = []
+    held = 0
+    for stretch in stretches:
+        for part in _cut(stretch):
+            if held + len(part.rows) > PAGE_ROWS:
+                yield page
+                page, held = [], 0
+            page.append(part)
+            held += len(part.rows)
+    if page:
+        yield page
+
+
+def _cut(stretch: Stretch) -> Iterator[Stretch]:
+    """A stretch in parts of a page at most."""
+    if len(stretch.rows) <= PAGE_ROWS:
+        yield stretch
         return
-    first_at = stretches[0].first_at
-    starts = small(accumulate((len(stretch.rows) for stretch in stretches[:-1]), initial=0))
-    recvs = large(stretch.recv_us for stretch in stretches)
-    batches = large(stretch.batch for stretch in stretches)
-    _, _, _, topics, seqs, times, rows = stretches[0]
-    if len(stretches) > 1:
-        topics = list(chain.from_iterable(stretch.topics for stretch in stretches))
-        seqs = joined(stretch.seqs for stretch in stretches)
-        times = joined(stretch.times for stretch in stretches)
-        rows = list(chain.from_iterable(stretch.rows for stretch in stretches))
-    numbers = _numbers(topics, known, created)
+    at, recv_us, batch, topics, seqs, times, rows = stretch
     for start in range(0, len(rows), PAGE_ROWS):
         part = slice(start, start + PAGE_ROWS)
-        runs = slice(bisect_right(starts, start) - 1, bisect_left(starts, part.stop))
-        cut = Columns(
-            numbers[part],
-            small(map(len, rows[part])),
-            seqs[part],
-            times[part],
-            Runs(small(max(0, begin - start) for begin in starts[runs]), recvs[runs], batches[runs]),
-        )
-        yield RowsRecord(first_at + start, cut, rows[part])
+        yield Stretch(at + start, recv_us, batch, topics[part], seqs[part], times[part], rows[part])
 
 
 def _numbers(topics: Sequence[Topic], known: int, created: list[Topic]) -> "array[int]":
