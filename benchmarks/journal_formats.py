@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hub.journal import JournalSettings, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.topic import Topic
 from hub.wire import pack
 
@@ -162,7 +163,9 @@ class _Log:
         at, rows = flush
         time_ms = time_of(number)
         seqs, times = array("q", [number + 1]) * TOPICS, array("q", [time_ms]) * TOPICS
-        self._journal.append([Stretch(at, 1000 * time_ms, 0, self._topics, seqs, times, rows)])
+        self._journal.append(
+            [Stretch(at, Runs(small((0,)), large((1000 * time_ms,)), large((0,))), self._topics, seqs, times, rows)]
+        )
 
     def settle(self) -> None:
         self._journal.settle()

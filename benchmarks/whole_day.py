@@ -13,6 +13,7 @@ from typing import Final
 from benchmarks.processes import running_hub
 from benchmarks.raw_feeder import CODES, TOPICS, RawFeeder, encoded, ticks
 from hub.journal import JournalSettings, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.journal.parts import find
 from hub.journal.recovery import recover
 from hub.topic import Topic
@@ -53,7 +54,9 @@ def make_day(folder: Path, batches: int) -> int:
         for row_at, topic, row in zip(count(at + 1), spoken, packed, strict=False):  # as history does
             topic.at, topic.seq, topic.newest = row_at, number, row
             topic.time_ms = topic.newest_time_ms = rows[0][1]
-        journal.append([Stretch(at + 1, recv_us, number, spoken, seqs, times, packed)])
+        journal.append(
+            [Stretch(at + 1, Runs(small((0,)), large((recv_us,)), large((number,))), spoken, seqs, times, packed)]
+        )
         journal.settle()
         at += TOPICS
     written = journal.bytes

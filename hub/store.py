@@ -5,12 +5,13 @@ then on by whoever is asked how the hub is.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
 from hub.journal import Entry, Journal, JournalError, RunBegins, Single, Stretch
+from hub.journal.columns import Runs, large, small
 from hub.past import GapNotice
 from hub.segment import Segment
 
@@ -140,19 +141,45 @@ def _single(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment,
 
 
 def _entries(turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> Iterator[Entry]:
+    """A turn as the journal takes it: rows that follow each other in a segment, whatever they came in, at once."""
+    batches: list[Published] = []
     for entry in turn:
+        if isinstance(entry, Published) and entry.first_at <= entry.last_at:
+            batches.append(entry)
+            continue
+        segment, offset = yield from _stretches(batches, segment, offset)
+        batches = []
         if not isinstance(entry, Published):
             yield entry
-            continue
-        at, last_at, recv_us, batch = entry
-        if at > last_at and batch:
-            yield Stretch(at, recv_us, batch, (), segment.seqs[:0], segment.times[:0], ())
-        while at <= last_at:
-            part = slice(offset, min(len(segment.rows), last_at + 1 - segment.first_at))
-            # Rows that are not delivered yet are never let go: none of them is None.
-            rows: Sequence[bytes] = segment.rows[part]  # type: ignore[assignment]
-            yield Stretch(at, recv_us, batch, segment.topics[part], segment.seqs[part], segment.times[part], rows)
-            at += len(rows)
-            offset = part.stop
-            if offset == len(segment.rows) and segment.next is not None:
-                segment, offset = segment.next, 0
+        elif entry.batch:
+            yield Stretch(entry.first_at, _runs([entry], entry.first_at), (), segment.seqs[:0], segment.times[:0], ())
+    yield from _stretches(batches, segment, offset)
+
+
+def _stretches(
+    batches: Sequence[Published], segment: Segment, offset: int
+) -> Generator[Stretch, None, tuple[Segment, int]]:
+    """What batches brought, segment by segment. Returns where the next row is, or will be."""
+    if not batches:
+        return segment, offset
+    at, last_at = batches[0].first_at, batches[-1].last_at
+    while at <= last_at:
+        part = slice(offset, min(len(segment.rows), offset + last_at + 1 - at))
+        # Rows that are not delivered yet are never let go: none of them is None.
+        rows: Sequence[bytes] = segment.rows[part]  # type: ignore[assignment]
+        end = at + len(rows)
+        inside = [batch for batch in batches if batch.last_at >= at and batch.first_at < end]
+        yield Stretch(at, _runs(inside, at), segment.topics[part], segment.seqs[part], segment.times[part], rows)
+        at, offset = end, part.stop
+        if offset == len(segment.rows) and segment.next is not None:
+            segment, offset = segment.next, 0
+    return segment, offset
+
+
+def _runs(batches: Sequence[Published], at: int) -> Runs:
+    """The batches of a stretch that begins with row ``at``."""
+    return Runs(
+        small(max(0, batch.first_at - at) for batch in batches),
+        large(batch.recv_us for batch in batches),
+        large(batch.batch for batch in batches),
+    )

@@ -4,6 +4,7 @@ Batches that follow each other share a record, so that a source that gives a row
 """
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,7 +15,7 @@ import msgspec
 
 from hub.journal import columns
 from hub.journal.archive import encode_gap
-from hub.journal.columns import Columns, Runs, joined, large, small
+from hub.journal.columns import Columns, Runs, joined, small
 from hub.journal.marks import PAGE_ROWS
 from hub.journal.record import HEADER_BYTES, Kind, encode
 from hub.past import GapNotice
@@ -27,16 +28,14 @@ _encode_names: Final = msgspec.msgpack.Encoder().encode
 
 
 class Stretch(NamedTuple):
-    """Rows of one batch that follow each other in the log.
+    """Rows that follow each other in the log; or none, for a batch that had none.
 
-    ``first_at`` is the arrival number of the first, ``recv_us`` when they were received (epoch µs), ``batch`` the
-    feeder's number of the batch (0: it has none). The sequences have one element a row; ``rows`` are msgpack arrays
-    ``[code, seq, time, recv, ...]``.
+    ``first_at`` is the arrival number of the first, ``runs`` the batches that they came in. The other sequences have
+    one element a row; ``rows`` are msgpack arrays ``[code, seq, time, recv, ...]``.
     """
 
     first_at: int
-    recv_us: int
-    batch: int
+    runs: Runs
     topics: Sequence[Topic]
     seqs: "array[int]"
     times: "array[int]"
@@ -149,7 +148,7 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
         if isinstance(entry, Stretch):
             if entry.first_at != done.at + 1:
                 raise ValueError(f"rows from {entry.first_at} on do not follow row {done.at}")
-            done.batch = entry.batch or done.batch
+            done.batch = max(entry.runs.batches) or done.batch
             if entry.rows:
                 stretches.append(entry)
                 done.at += len(entry.rows)
@@ -157,7 +156,7 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
         items += _records(stretches, known, done.topics)
         stretches = []
         if isinstance(entry, Stretch):
-            items += [entry.batch] if entry.batch else []
+            items += filter(None, entry.runs.batches)
             continue
         items.append(entry)
         if isinstance(entry, RunBegins):
@@ -171,20 +170,15 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
 def _records(stretches: Iterable[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
     """The records of stretches that follow each other: as few as there are pages."""
     for page in _pages(stretches):
-        first = page[0]
-        runs = Runs(
-            small(accumulate((len(stretch.rows) for stretch in page[:-1]), initial=0)),
-            large(stretch.recv_us for stretch in page),
-            large(stretch.batch for stretch in page),
-        )
-        topics, seqs, times, rows = first.topics, first.seqs, first.times, first.rows
+        first_at, runs, topics, seqs, times, rows = page[0]
         if len(page) > 1:
+            runs = _joined_runs(page)
             topics = list(chain.from_iterable(stretch.topics for stretch in page))
             seqs = joined(stretch.seqs for stretch in page)
             times = joined(stretch.times for stretch in page)
             rows = list(chain.from_iterable(stretch.rows for stretch in page))
         numbers = _numbers(topics, known, created)
-        yield RowsRecord(first.first_at, Columns(numbers, small(map(len, rows)), seqs, times, runs), rows)
+        yield RowsRecord(first_at, Columns(numbers, small(map(len, rows)), seqs, times, runs), rows)
 
 
 def _pages(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
@@ -207,10 +201,23 @@ def _cut(stretch: Stretch) -> Iterator[Stretch]:
     if len(stretch.rows) <= PAGE_ROWS:
         yield stretch
         return
-    at, recv_us, batch, topics, seqs, times, rows = stretch
+    at, runs, topics, seqs, times, rows = stretch
     for start in range(0, len(rows), PAGE_ROWS):
         part = slice(start, start + PAGE_ROWS)
-        yield Stretch(at + start, recv_us, batch, topics[part], seqs[part], times[part], rows[part])
+        inside = slice(bisect_right(runs.starts, start) - 1, bisect_left(runs.starts, part.stop))
+        starts = small(max(0, begin - start) for begin in runs.starts[inside])
+        runs_inside = Runs(starts, runs.recvs[inside], runs.batches[inside])
+        yield Stretch(at + start, runs_inside, topics[part], seqs[part], times[part], rows[part])
+
+
+def _joined_runs(page: Sequence[Stretch]) -> Runs:
+    """The runs of some stretches, one behind the other."""
+    begins = accumulate((len(stretch.rows) for stretch in page), initial=0)
+    return Runs(
+        small(begin + start for begin, stretch in zip(begins, page, strict=False) for start in stretch.runs.starts),
+        joined(stretch.runs.recvs for stretch in page),
+        joined(stretch.runs.batches for stretch in page),
+    )
 
 
 def _numbers(topics: Sequence[Topic], known: int, created: list[Topic]) -> "array[int]":

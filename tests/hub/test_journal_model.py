@@ -15,6 +15,7 @@ import msgpack
 import pytest
 
 from hub.journal import Entry, Journal, JournalSettings, Restored, RunBegins, Single, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.past import GapNotice
 from hub.topic import Topic
 
@@ -75,8 +76,7 @@ class Model:
         self._offered.append(batch)
         return Stretch(
             first_at,
-            recv_us,
-            batch,
+            runs_of(recv_us, batch),
             [row.topic for row in new],
             array("q", [row.seq for row in new]),
             array("q", [row.time_ms for row in new]),
@@ -145,11 +145,16 @@ class Model:
         return next((row.seq for at, row in mine if at > after_at and at >= first_at), mine[-1][1].seq + 1)
 
 
+def runs_of(recv_us: int, batch: int) -> Runs:
+    """One batch that all rows came in."""
+    return Runs(small((0,)), large((recv_us,)), large((batch,)))
+
+
 def single_of(*entries: Entry) -> Single | None:
     """What was offered, if it is one row of a topic that has a number."""
     match entries:
-        case [Stretch(at, recv_us, batch, [topic], [seq], [time_ms], [row])] if topic.number >= 0:
-            return Single(at, topic, seq, time_ms, recv_us, batch, row)
+        case [Stretch(at, runs, [topic], [seq], [time_ms], [row])] if topic.number >= 0:
+            return Single(at, topic, seq, time_ms, runs.recvs[0], runs.batches[0], row)
     return None
 
 
