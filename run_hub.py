@@ -12,17 +12,15 @@ from time import time_ns
 
 from bridge.app import PROGRAM, App
 from bridge.doctor import examine
+from bridge.edge import run_edge
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
 from bridge.feed.isolation import ChildRefused, supervise
 from bridge.feed.stdin import when_stdin_ends
+from bridge.feedapp import FeedApp
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
-from bridge.redis.address import Address
-from bridge.redis.relay import RedisRelay
-from bridge.relay.beginning import Beginning, ShardsDifferError, wait_for_beginning
-from bridge.relay.turn import Position
-from bridge.roles import EdgeApp, FeedApp
+from bridge.redis.setting import relay_of
 from bridge.rowfile import RecordingError
 from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
@@ -146,40 +144,13 @@ async def serve(settings: Settings, source: Source | None, stopped: asyncio.Even
 
 
 async def serve_edge(settings: Settings, stopped: asyncio.Event) -> None:
-    """Run an edge until ``stopped``, and another one whenever the feed has another history.
-
-    Raises:
-        StartError: something outside is in the way.
-    """
+    """Run an edge until ``stopped``. Raises StartError as `serve` does."""
     await check_port(settings)
-    settings = within_file_limit(settings)
     relay = relay_of(settings)
-    lost: Position | None = None
     try:
-        while (beginning := await _begin(relay, settings.warm_rows, stopped, lost)) is not None:
-            app = EdgeApp(settings, relay, beginning, Metrics(version("argus-hub")), lost=lost is not None)
-            port = await app.run(stopped)
-            if app.ended is None:
-                return
-            settings, lost = settings.model_copy(update={"port": port}), app.ended.lost
+        await run_edge(within_file_limit(settings), relay, stopped)
     finally:
         await relay.close()
-
-
-async def _begin(relay: RedisRelay, warm_rows: int, stopped: asyncio.Event, lost: Position | None) -> Beginning | None:
-    try:
-        return await wait_for_beginning(relay, warm_rows, stopped, lost)
-    except ShardsDifferError as error:
-        raise StartError(str(error)) from None
-
-
-def relay_of(settings: Settings) -> RedisRelay:
-    """The relay that the settings name. Raises StartError."""
-    try:
-        address = Address.parse(settings.redis)
-    except ValueError as error:
-        raise StartError(f"redis {error}") from None
-    return RedisRelay(address, settings.relay_name, settings.relay_shards)
 
 
 def within_file_limit(settings: Settings) -> Settings:

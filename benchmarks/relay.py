@@ -70,7 +70,7 @@ class Ends:
         return State(token, EPOCH, *at, SHARDS, "bench", True, ["tick"], None, {}, 0, 1.0, "connected", "")
 
     def take(self, stretch: Stretch) -> None:
-        """Take what the edge is handed, as `bridge.roles` does."""
+        """Take what the edge is handed, as `bridge.receiver` does."""
         names, _, _, seqs, times, recvs, rows = stretch.rows
         topics = [self.edge.topic(*name.split(":")) for name in names]
         self.edge.extend(topics, seqs, times, recvs, rows)

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from bridge.redis.words import explain
 from bridge.relay.boundary import RelayAway
 
 MAX_WAITING_BYTES = 256 * 2**20
@@ -43,7 +44,7 @@ class Incoming:
         """The next messages."""
         await self._came.wait()
         if self._failure is not None:
-            raise RelayAway(f"listening has ended: {self._failure}")
+            raise RelayAway(f"listening has ended: {explain(self._failure)}")
         self._came.clear()
         taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return taken

@@ -6,7 +6,7 @@ Keys carry the relay's name, and a hash tag, so that what one script touches lie
     {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
     {NAME:SHARD}:newest   hash: topic to arrival number, newest time, row
     {NAME:SHARD}:live     channel
-    {NAME}:lease :token :state :live :wishes :ends :asks :answers:...
+    {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.listening import Incoming, begin, hear
 from bridge.redis.scripts import Script
+from bridge.redis.words import explain
 from bridge.relay.boundary import Addition, Head, Newest, Refused, RelayAway
 
 MOST_QUESTIONS: Final = 1000
@@ -58,6 +59,10 @@ class RedisRelay:
         """Go on being the feed."""
         keys = self._keys("lease", "state", "live")
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
+
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece."""
+        _expect(await self._run(scripts.KEEP, self._keys("lease", f"kept:{kind}"), owner, token, piece))
 
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write."""
@@ -99,13 +104,18 @@ class RedisRelay:
                     tasks.append(asyncio.create_task(hear(pubsub, incoming)))
                 yield incoming
             except (RedisError, OSError, TimeoutError) as error:
-                raise RelayAway(f"{type(error).__name__}: {error}") from None
+                raise RelayAway(explain(error)) from None
             finally:
                 await end(tasks)
 
     async def state(self) -> bytes:
         """What the feed told last."""
         return await _away(self._client.get(self._key("state"))) or b""
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """A piece, or the beginning of it."""
+        found: bytes = await _away(self._client.getrange(self._key(f"kept:{kind}"), 0, most - 1))
+        return found
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""
@@ -220,7 +230,7 @@ async def _away(call: Awaitable[_Answer]) -> _Answer:
     try:
         return await call
     except (RedisError, OSError, TimeoutError) as error:
-        raise RelayAway(f"{type(error).__name__}: {error}") from None
+        raise RelayAway(explain(error)) from None
 
 
 def _expect(answer: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import Part, Position, TurnId, pick, splice
+from bridge.relay.turn import Part, Position, StateRows, TurnId, pick, splice
 from hub.past import GapNotice
 
 MAX_WAITING_ROWS: Final = 500_000
@@ -94,7 +94,7 @@ class Assembler:
         if known > 0:
             rows = pick(rows, range(known, len(rows.rows)))
         self.position = end
-        return Stretch(begin, end, rows, _notices_after(begin, parts[0]))
+        return Stretch(begin, end, rows, _notices_after(begin, parts[0]), _states_after(begin, parts[0]))
 
 
 def _notices_after(position: Position, part: Part) -> list[GapNotice]:
@@ -102,3 +102,9 @@ def _notices_after(position: Position, part: Part) -> list[GapNotice]:
     told = position.told - (part.begin.told if part.begin.at == position.at else 0)
     here = [notice for notice in part.notices if notice.after_at == position.at]
     return [*here[told:], *(notice for notice in part.notices if notice.after_at > position.at)]
+
+
+def _states_after(position: Position, part: Part) -> StateRows:
+    """The stretches of states of a turn that lie behind a position within it."""
+    after = position.at + 1
+    return tuple((max(first_at, after), last_at) for first_at, last_at in part.states if last_at >= after)

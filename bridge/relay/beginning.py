@@ -17,7 +17,7 @@ from bridge.relay.boundary import Head, Newest, Relay, RelayAway
 from bridge.relay.state import Question, State
 from bridge.relay.state import decode as decode_state
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import Position, decode
+from bridge.relay.turn import MalformedError, Position, decode
 from hub.past import RestoredTopic
 from hub.schema import CHANNELS
 
@@ -93,6 +93,8 @@ async def wait_for_beginning(
             trouble = "no feed has published yet: the edge waits for it"
         except RelayAway as error:
             trouble = f"the relay is away: {error}"
+        except MalformedError as error:
+            trouble = f"the relay has something that can't be read: {error}"
         if trouble != said:
             said = trouble
             _logger.warning("%s", trouble)

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Set
 from typing import NamedTuple
 
-from bridge.relay.turn import Position, Rows, no_rows
+from bridge.relay.turn import Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import Segment
@@ -31,6 +31,7 @@ class Stretch(NamedTuple):
     end: Position
     rows: Rows
     notices: list[GapNotice]
+    states: StateRows = ()
 
 
 class _Everything(Set[Topic]):
@@ -83,7 +84,10 @@ class LogReader:
             notices += self._take_notices()
             if self._position == before:
                 break
-        return Stretch(begin, self._position, rows, notices) if self._position != begin else None
+        end = self._position
+        if end == begin:
+            return None
+        return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at))
 
     def _take_notices(self) -> list[GapNotice]:
         notices = list(self._cursor.take_notices())

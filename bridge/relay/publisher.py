@@ -9,15 +9,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
+
+from msgspec.structs import replace
 
 from bridge.ending import end
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Addition, Head, Newest, Refused, Relay, RelayAway
+from bridge.relay.keeping import Keeping
 from bridge.relay.logreader import LogReader, Lost, position_of
 from bridge.relay.state import State, decode_question
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import Part, Position, TurnId, decode, encode, no_rows, shard_of, split
+from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, no_rows, shard_of, split
 from hub.history import History
 
 TURN_ROWS: Final = 8192
@@ -36,6 +40,7 @@ class Publisher:
         owner: who this is among feeds: random, of this process.
         lease_ms: after so long without a word another feed may take over.
         keep_rows: rows that the streams hold, all shards together.
+        keeping: what the relay keeps for the edges beside rows.
         state: how the feed is, told several times in each lease.
         on_wishes: given the topics that edges want, when they change.
     """
@@ -49,6 +54,7 @@ class Publisher:
         owner: str,
         lease_ms: int,
         keep_rows: int,
+        keeping: Keeping,
         state: Callable[[int, Position], State],
         on_wishes: Callable[[frozenset[str]], None],
     ) -> None:
@@ -63,6 +69,7 @@ class Publisher:
         self._owner = owner
         self._lease_ms = lease_ms
         self._keep_rows = keep_rows
+        self._keeping = keeping
         self._state = state
         self._on_wishes = on_wishes
         self._woken = asyncio.Event()
@@ -136,7 +143,10 @@ class Publisher:
         newest = max(heads, key=lambda head: TurnId.parse(head.last))
         if not newest.message:
             return None
-        part = decode(newest.message)
+        try:
+            part = decode(newest.message)
+        except MalformedError:  # of another version
+            return None
         for shard, head in enumerate(heads):
             known = self._last.get(shard, "")
             if TurnId.parse(head.last) < TurnId.parse(known):  # it has forgotten what it had confirmed
@@ -164,9 +174,11 @@ class Publisher:
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
+        await self._keeping.keep(self._owner, token)
         works = (
             self._publish(token, begin),
             self._hold(token),
+            self._keeping.run(self._owner, token),
             self._answer(token),
             self._hear_wishes(),
         )
@@ -197,7 +209,11 @@ class Publisher:
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
             shards = map(self._shard, stretch.rows.names)
-            parts = list(split(self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards))
+            parts = list(
+                split(
+                    self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards, stretch.states
+                )
+            )
             await self._relay.append([self._addition(part) for part in parts])
             self._last.update((part.shard, str(turn)) for part in parts)
             self._published = stretch.end
@@ -221,9 +237,13 @@ class Publisher:
 
     async def _hold(self, token: int) -> None:
         while True:
+            self._keeping.confirmed.clear()
             state = self._state(token, self._published or Position(0, 0))
+            state = replace(state, digests=dict(self._keeping.digests))
             await self._relay.hold(self._owner, token, self._lease_ms, encode_state(state))
-            await asyncio.sleep(self._lease_ms / 4000)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_ms / 4000):
+                    await self._keeping.confirmed.wait()
 
     async def _answer(self, token: int) -> None:
         while True:
@@ -247,7 +267,8 @@ class Publisher:
             if stretch is None:
                 here = position_of(self._history)
                 return encode(Part(0, self._epoch, turn, here, here, 0, no_rows(), []))
-            return encode(Part(0, self._epoch, turn, *stretch[:2], 0, *stretch[2:]))
+            begin, end, rows, notices, states = stretch
+            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states))
 
     async def _hear_wishes(self) -> None:
         loop, told = asyncio.get_running_loop(), None

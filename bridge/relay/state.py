@@ -23,6 +23,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
         shards: over how many topics are spread.
         source, simulated, channels, trading_days, markets: as `bridge.source.Source` has them.
         now_ms: the source's clock, epoch ms, and how many times faster than the wall clock it runs.
+        digests: of what the relay keeps for the edges, by kind: see `bridge.relay.keeping`.
         status, reason: as `bridge.source.SourceStatus` has them.
     """
 
@@ -40,6 +41,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
     pace: float
     status: str
     reason: str
+    digests: dict[str, str] = {}
 
     @property
     def position(self) -> Position:

@@ -19,7 +19,7 @@ from hub.past import GapNotice
 MAX_SHARDS: Final = 64
 """A message has one bit for each."""
 
-MAGIC: Final = b"AT1\n"
+MAGIC: Final = b"AT2\n"
 """What messages begin with."""
 _HEADER: Final = struct.Struct("<4s8sQQqIqIQIIII")
 HEADER_BYTES: Final = _HEADER.size
@@ -28,7 +28,10 @@ COLUMNS: Final = 5
 PLACE_BYTES: Final = 16
 """In front of every row: arrival number and newest time once more, so that what is kept of a topic is one piece."""
 
-_notices = msgspec.msgpack.Decoder(list[GapNotice])
+StateRows = tuple[tuple[int, int], ...]
+"""The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
+
+_beside = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows])
 
 
 class MalformedError(ValueError):
@@ -75,7 +78,10 @@ class Rows(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one shard has of a turn. ``shards``: a bit for every shard that has a part. The notices are in each part."""
+    """What one shard has of a turn. ``shards``: a bit for every shard that has a part.
+
+    The notices and the states are those of the whole turn, in each part.
+    """
 
     shard: int
     epoch: str
@@ -85,6 +91,7 @@ class Part(NamedTuple):
     shards: int
     rows: Rows
     notices: Sequence[GapNotice]
+    states: StateRows = ()
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -127,7 +134,7 @@ def encode(part: Part) -> bytes:
     """The message of a part."""
     names, ats, newests, seqs, times, recvs, rows = part.rows
     text = "\n".join(names).encode()
-    notices = msgspec.msgpack.encode(part.notices)
+    beside = msgspec.msgpack.encode((part.notices, part.states))
     header = _HEADER.pack(
         MAGIC,
         bytes.fromhex(part.epoch),
@@ -137,7 +144,7 @@ def encode(part: Part) -> bytes:
         part.shards,
         len(rows),
         len(text),
-        len(notices),
+        len(beside),
         part.shard,
     )
     lengths = array("I", map(len, rows))
@@ -148,13 +155,13 @@ def encode(part: Part) -> bytes:
     body = [b""] * (2 * len(rows))
     body[::2] = [packed[start : start + PLACE_BYTES] for start in range(0, len(packed), PLACE_BYTES)]
     body[1::2] = rows
-    return b"".join((header, *columns, text, notices, *body))
+    return b"".join((header, *columns, text, beside, *body))
 
 
 def decode(message: bytes) -> Part:
     """Take a message apart. Raises MalformedError."""
     try:
-        magic, epoch, token, number, at, told, end_at, end_told, shards, count, text_bytes, notice_bytes, shard = (
+        magic, epoch, token, number, at, told, end_at, end_told, shards, count, text_bytes, beside_bytes, shard = (
             _HEADER.unpack_from(message)
         )
         if magic != MAGIC:
@@ -170,8 +177,8 @@ def decode(message: bytes) -> Part:
         ats, newests, seqs, times, recvs, lengths = columns
         text = message[offset : offset + text_bytes].decode()
         offset += text_bytes
-        notices = _notices.decode(message[offset : offset + notice_bytes])
-        offset += notice_bytes
+        notices, states = _beside.decode(message[offset : offset + beside_bytes])
+        offset += beside_bytes
         ends = list(accumulate((length + PLACE_BYTES for length in lengths), initial=offset))
         rows = [message[start + PLACE_BYTES : end] for start, end in pairwise(ends)]
         if ends[-1] != len(message):
@@ -183,7 +190,7 @@ def decode(message: bytes) -> Part:
         raise MalformedError(str(error)) from None
     found = Rows(names, ats, newests, seqs, times, recvs, rows)
     begin, end = Position(at, told), Position(end_at, end_told)
-    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices)
+    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states)
 
 
 def split(
@@ -194,6 +201,7 @@ def split(
     rows: Rows,
     notices: Sequence[GapNotice],
     shards: Iterable[int],
+    states: StateRows = (),
 ) -> Iterator[Part]:
     """The parts of a turn. ``shards`` has that of every row. Without rows it is the first's."""
     places: dict[int, list[int]] = {}
@@ -202,4 +210,4 @@ def split(
     mask = sum(1 << shard for shard in places) or 1
     for shard, own in sorted((places or {0: []}).items()):
         part = rows if len(places) == 1 else pick(rows, own)
-        yield Part(shard, epoch, turn, begin, end, mask, part, notices)
+        yield Part(shard, epoch, turn, begin, end, mask, part, notices, states)

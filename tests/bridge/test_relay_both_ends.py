@@ -19,6 +19,7 @@ from tests.bridge.support.relaying import (
     following,
     publishing,
     state_of,
+    states_of,
     story_of,
 )
 from tests.hub.support.core import EPOCH, make_hub, publish
@@ -88,6 +89,39 @@ async def test_the_past_that_the_streams_have_let_go_comes_from_the_feed() -> No
             assert edge.story == story_of(hub) == early.story
 
 
+async def test_rows_that_tell_a_state_are_told_apart_however_they_come() -> None:
+    hub, relay = make_hub(), relay_of()
+    publish(hub, *CODES, is_state=True)
+    hub.flush()
+    async with publishing(relay, hub, keep_rows=3), following(relay) as live:
+        await live.reaches(12)
+        for number in range(5):
+            publish(hub, *CODES[:2])
+            publish(hub, *CODES[2:4], is_state=number == 3)
+            hub.flush()
+            await live.reaches(hub.history.at)
+        async with following(relay) as late:  # some of it comes from the feed, the rest from the streams
+            await late.reaches(hub.history.at)
+    assert live.states == late.states == {*range(1, 13), 27, 28}
+
+
+async def test_a_feed_of_another_version_fills_the_relay_anew() -> None:
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as early:
+        publish(hub, "a.SH")
+        hub.flush()
+        await early.reaches(1)
+    for shard in relay._shards:
+        shard.stream = {turn: b"AT1\n" + message[4:] for turn, message in shard.stream.items()}
+    async with publishing(relay, hub) as publisher:
+        publish(hub, "b.SH")
+        hub.flush()
+        async with following(relay) as edge:
+            await edge.reaches(2)
+    assert edge.story == story_of(hub)
+    assert publisher.begun_anew == 1
+
+
 async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:
     """The newest rows are in the relay before the stream goes on to them, when it is filled anew."""
     hub, relay = make_hub(), relay_of()
@@ -150,7 +184,8 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
         await feed.enter_async_context(publishing(relay, hub, keep_rows=40))
         edges = [await stack.enter_async_context(following(relay)) for _ in range(2)]
         for number in range(60):
-            publish(hub, *chance.sample(CODES, chance.randint(1, 12)), time_ms=number + 1)
+            codes, is_state = chance.sample(CODES, chance.randint(1, 12)), chance.random() < 0.3
+            publish(hub, *codes, time_ms=number + 1, is_state=is_state)
             if chance.random() < 0.3:
                 hub.announce(f"tick:{chance.choice(CODES)}", None, number)
             hub.flush()
@@ -178,6 +213,7 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
     for edge in edges:
         assert edge.ended is None
         assert edge.story == story_of(hub)
+        assert edge.states == states_of(hub)
 
 
 async def test_a_turn_that_was_half_published_is_whole_in_the_streams_after_the_next_feed_took_over() -> None:

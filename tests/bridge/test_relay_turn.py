@@ -22,6 +22,7 @@ from bridge.relay.turn import (
 from hub.past import GapNotice
 
 EPOCH = "0123456789abcdef"
+STATES = ((1000, 1000), (1003, 1007))
 NOTICE = GapNotice(2, "tick:*", None, 17)
 
 
@@ -35,7 +36,7 @@ def rows_of(names: list[str], first_at: int = 1) -> Rows:
 def parts_of(rows: Rows, shards: int) -> list[Part]:
     begin, end = Position(rows.ats[0] - 1, 1), Position(rows.ats[-1], 0)
     own = [shard_of(name, shards) for name in rows.names]
-    return list(split(EPOCH, TurnId(7, 9), begin, end, rows, [NOTICE], own))
+    return list(split(EPOCH, TurnId(7, 9), begin, end, rows, [NOTICE], own, STATES))
 
 
 @given(st.lists(st.sampled_from([f"tick:{n:06}.SZ" for n in range(40)]), min_size=1, max_size=60), st.integers(1, 64))
@@ -48,6 +49,7 @@ def test_what_is_split_and_sent_is_spliced_as_it_was(names: list[str], shards: i
         assert (part.epoch, part.turn, part.begin) == (EPOCH, TurnId(7, 9), Position(999, 1))
         assert part.end == Position(999 + len(names), 0)
         assert part.notices == [NOTICE]
+        assert part.states == STATES
         assert {shard_of(name, shards) for name in part.rows.names} == {part.shard}
 
 

@@ -10,6 +10,7 @@ from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
 from bridge.relay.boundary import Addition, Relay, RelayAway
 from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.keeping import Keeping
 from bridge.relay.logreader import Stretch
 from bridge.relay.memory import MemoryRelay
 from bridge.relay.publisher import Publisher
@@ -65,6 +66,10 @@ class FaultyRelay(MemoryRelay):
         self._fail()
         return await super().state()
 
+    async def kept(self, kind: str, most: int) -> bytes:
+        self._fail()
+        return await super().kept(kind, most)
+
     def cut(self) -> None:
         """End all that listen: they are told."""
         for incoming in list(self._listeners):
@@ -93,7 +98,8 @@ def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
 
 
 def publisher_of(relay: Relay, hub: Hub, **values: Any) -> Publisher:
-    given = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "state": state_of(hub.epoch), **values}
+    fixed: dict[str, Any] = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "keeping": Keeping(relay)}
+    given = {**fixed, "state": state_of(hub.epoch), **values}
     publisher = Publisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
     hub.on_delivered = publisher.wake
     return publisher
@@ -116,6 +122,8 @@ class Edge:
 
     def __init__(self) -> None:
         self.story: list[tuple[str, int, bytes] | GapNotice] = []
+        self.states: set[int] = set()
+        """Arrival numbers of the rows that tell a state."""
         self.position = Position(0, 0)
         self.begin = Position(0, 0)
         self.came = asyncio.Condition()
@@ -125,6 +133,9 @@ class Edge:
     def take(self, stretch: Stretch) -> None:
         assert stretch.begin == self.position
         at, notices = stretch.begin.at, list(stretch.notices)
+        for first_at, last_at in stretch.states:
+            assert at < first_at <= last_at <= stretch.end.at
+            self.states.update(range(first_at, last_at + 1))
         rows = stretch.rows
         while notices and notices[0].after_at == at:
             self.story.append(notices.pop(0))
@@ -190,3 +201,9 @@ def story_of(hub: Hub) -> list[tuple[str, int, bytes] | GapNotice]:
             story += hub.history.notices(at, at)
         segment = segment.next  # type: ignore[assignment]
     return story
+
+
+def states_of(hub: Hub) -> set[int]:
+    """The arrival numbers of all rows of a hub that tell a state."""
+    stretches = hub.history.states.between(0, hub.history.at)
+    return {at for first_at, last_at in stretches for at in range(first_at, last_at + 1)}
