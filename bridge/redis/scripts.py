@@ -4,8 +4,6 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from bridge.relay.turn import HEADER_BYTES
-
 
 class Script(NamedTuple):
     """A script, and the name by which Redis knows it once it was loaded."""
@@ -16,7 +14,6 @@ class Script(NamedTuple):
 
 def _read(name: str) -> Script:
     text = (files("bridge.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
-    text = text.replace("HEADER", str(HEADER_BYTES))
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -13,7 +13,8 @@ from uuid import uuid4
 import msgspec
 
 from bridge.relay.backoff import Backoff
-from bridge.relay.boundary import Head, Newest, Relay, RelayAway
+from bridge.relay.boundary import Head, Relay, RelayAway
+from bridge.relay.newest import Newest
 from bridge.relay.state import Question, State
 from bridge.relay.state import decode as decode_state
 from bridge.relay.state import encode as encode_state

@@ -5,11 +5,12 @@ newest row of every topic. There is one feed at a time: whoever holds the lease,
 before. What is done with an older token is refused, so that a feed that was paused and comes back changes nothing.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bridge.relay.newest import Newest
 from bridge.relay.turn import TurnId
 
 
@@ -33,15 +34,6 @@ class Head(NamedTuple):
     message: bytes
 
 
-class Newest(NamedTuple):
-    """The newest row of a topic, its arrival number, and the newest ``time`` of all the topic's rows (epoch ms)."""
-
-    name: str
-    at: int
-    newest_time_ms: int
-    row: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Addition:
     """A message for one shard.
@@ -50,6 +42,8 @@ class Addition:
         turn: which turn it is of.
         previous: the newest turn of this shard before it, as `str` of its id; empty: there is none under this epoch.
         keep_from: the oldest turn that the stream still has to hold.
+        newest: all newest rows of the shard, as they are at the end of the turn or later; None: they are not written
+            with this turn. The stream has to hold all turns since they were.
     """
 
     shard: int
@@ -58,6 +52,7 @@ class Addition:
     previous: str
     keep_from: TurnId
     message: bytes
+    newest: Sequence[Newest] | None = None
 
 
 class Incoming(Protocol):
@@ -92,7 +87,7 @@ class Relay(Protocol):
     async def begin(self, shard: int, token: int, epoch: str, newest: Sequence[Newest]) -> None:
         """Forget all that a shard has, and begin with the newest rows of an epoch. Raises Refused."""
 
-    async def append(self, additions: Sequence[Addition]) -> None:
+    async def append(self, additions: Iterable[Addition]) -> None:
         """Add the parts of a turn: to the stream, to all that listen, and to the newest rows; each part all or nothing.
 
         Asked again for the same turn, it adds what is missing. Raises Refused.

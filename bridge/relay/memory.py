@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 
-from bridge.relay.boundary import Addition, Head, Newest, Refused, RelayAway
-from bridge.relay.turn import TurnId, decode
+from bridge.relay.boundary import Addition, Head, Refused, RelayAway
+from bridge.relay.newest import Newest, after
+from bridge.relay.turn import TurnId
 
 
 class _Shard:
@@ -16,7 +17,8 @@ class _Shard:
         self.token = 0
         self.last = ""
         self.stream: dict[TurnId, bytes] = {}
-        self.newest: dict[str, Newest] = {}
+        self.newest: Sequence[Newest] = ()
+        self.newest_at = TurnId(0, 0)  # with which turn they were written
 
     @property
     def head(self) -> Head:
@@ -103,13 +105,12 @@ class MemoryRelay:
         self._known(shard, token)
         fresh = self._shards[shard] = _Shard()
         fresh.epoch, fresh.token = epoch, token
-        fresh.newest = {row.name: row for row in newest}
+        fresh.newest = newest
 
-    async def append(self, additions: Sequence[Addition]) -> None:
+    async def append(self, additions: Iterable[Addition]) -> None:
         """Add the parts of a turn."""
         for addition in additions:
             known = self._known(addition.shard, addition.turn.token)
-            part = decode(addition.message)
             if known.last == str(addition.turn):
                 continue
             if (known.token, known.epoch, known.last) != (addition.turn.token, addition.epoch, addition.previous):
@@ -117,9 +118,8 @@ class MemoryRelay:
             known.last = str(addition.turn)
             known.stream = {turn: held for turn, held in known.stream.items() if turn >= addition.keep_from}
             known.stream[addition.turn] = addition.message
-            rows = part.rows
-            for name, at, newest_ms, row in zip(rows.names, rows.ats, rows.newests, rows.rows, strict=True):
-                known.newest[name] = Newest(name, at, newest_ms, row)
+            if addition.newest is not None:
+                known.newest, known.newest_at = addition.newest, addition.turn
             self._tell(addition.message)
 
     @asynccontextmanager
@@ -143,7 +143,8 @@ class MemoryRelay:
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""
         known = self._shards[shard]
-        return known.head._replace(message=b""), list(known.newest.values())
+        follow = [message for turn, message in known.stream.items() if turn > known.newest_at]
+        return known.head._replace(message=b""), after(known.newest, follow)
 
     async def read(self, shard: int, after: str, most: int) -> list[tuple[str, bytes]]:
         """Messages of the stream."""

@@ -8,7 +8,7 @@ away: the log is read on from where the relay stands when it is back.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,12 +16,13 @@ from msgspec.structs import replace
 
 from bridge.ending import end
 from bridge.relay.backoff import Backoff
-from bridge.relay.boundary import Addition, Head, Newest, Refused, Relay, RelayAway
+from bridge.relay.boundary import Addition, Head, Refused, Relay, RelayAway
 from bridge.relay.keeping import Keeping
-from bridge.relay.logreader import LogReader, Lost, position_of
+from bridge.relay.logreader import LogReader, Lost, Stretch, position_of
+from bridge.relay.newest import Newest, Written
 from bridge.relay.state import State, decode_question
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, no_rows, shard_of, split
+from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, encode_turn, no_rows, shard_of
 from hub.history import History
 
 TURN_ROWS: Final = 8192
@@ -76,6 +77,7 @@ class Publisher:
         self._last: dict[int, str] = {}  # by shard, the newest turn that it has confirmed
         self._published: Position | None = None  # what all shards have confirmed
         self._has_lost = False  # what follows the streams is no longer held
+        self._written = Written(max(1, keep_rows // 4))
         self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
         self._shards: dict[str, int] = {}  # by topic
         self._wished: dict[str, tuple[frozenset[str], float]] = {}  # by edge, with when it was heard of last
@@ -131,6 +133,7 @@ class Publisher:
         if begin > position_of(self._history):
             raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
+        self._written.forget()
         if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
             self._turns.append((TurnId(0, 0), begin.at))
         self._published = begin
@@ -158,15 +161,12 @@ class Publisher:
         """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask."""
         position = position_of(self._history)
         begin = self._published or Position(max(0, position.at - self._keep_rows), 0)
-        rows: dict[int, list[Newest]] = {shard: [] for shard in range(self._relay.shards)}
-        for topic in self._history.topics:
-            if topic.at <= position.at:
-                newest = Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
-                rows[self._shard(topic.name)].append(newest)
+        rows = {shard: list(self._newest_rows(shard, position.at)) for shard in range(self._relay.shards)}
         await asyncio.gather(*(self._relay.begin(shard, token, self._epoch, own) for shard, own in rows.items()))
         self.begun_anew += 1
         self._has_lost = False
         self._last = dict.fromkeys(rows, "")
+        self._written.begin(rows, begin.at)
         self._turns.clear()
         return begin
 
@@ -208,26 +208,41 @@ class Publisher:
             self._turns.append((turn, stretch.begin.at))
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
-            shards = map(self._shard, stretch.rows.names)
-            parts = list(
-                split(
-                    self._epoch, turn, stretch.begin, stretch.end, stretch.rows, stretch.notices, shards, stretch.states
-                )
-            )
-            await self._relay.append([self._addition(part) for part in parts])
-            self._last.update((part.shard, str(turn)) for part in parts)
+            shards = self._shards_of(stretch.rows.names)
+            parts = set(shards) or {0}
+            await self._relay.append(self._additions(turn, stretch, shards, self._written.due(parts, stretch.end.at)))
+            self._last.update(dict.fromkeys(parts, str(turn)))
             self._published = stretch.end
             self.published_rows += len(stretch.rows.rows)
 
-    def _addition(self, part: Part) -> Addition:
-        previous, keep_from = self._last[part.shard], self._turns[0][0]
-        return Addition(part.shard, self._epoch, part.turn, previous, keep_from, encode(part))
+    def _additions(self, turn: TurnId, stretch: Stretch, shards: Sequence[int], due: int | None) -> Iterator[Addition]:
+        """The parts of a turn, made one after the other. With that of the shard that is due go its newest rows."""
+        history, keep_from = self._history, self._turns[0][0]
+        whole = Part(0, self._epoch, turn, stretch.begin, stretch.end, 0, stretch.rows, stretch.notices, stretch.states)
+        for shard, message in encode_turn(whole, shards):
+            kept, newest = self._written.keep_from(shard, keep_from), None
+            if shard == due and history.at == history.delivered_at:  # else they may not be in the journal yet
+                newest = list(self._newest_rows(shard, history.at))
+                self._written.note(shard, turn, stretch.end.at)
+            yield Addition(shard, self._epoch, turn, self._last[shard], kept, message, newest)
+
+    def _newest_rows(self, shard: int, at: int) -> Iterator[Newest]:
+        """The newest row of every topic of a shard that had spoken by then."""
+        for topic in self._history.topics:
+            if self._shard(topic.name) == shard and topic.at <= at:
+                yield Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
 
     def _reader(self, begin: Position) -> LogReader:
         try:
             return LogReader(self._history, begin)
         except Lost as lost:
             return LogReader(self._history, Position(lost.at, 0))
+
+    def _shards_of(self, names: Sequence[str]) -> list[int]:
+        try:
+            return list(map(self._shards.__getitem__, names))
+        except KeyError:
+            return list(map(self._shard, names))
 
     def _shard(self, name: str) -> int:
         shard = self._shards.get(name)

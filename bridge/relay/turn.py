@@ -7,7 +7,7 @@ can splice them, and sees a hole by the positions alone, whatever was published 
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -22,16 +22,15 @@ MAX_SHARDS: Final = 64
 MAGIC: Final = b"AT2\n"
 """What messages begin with."""
 _HEADER: Final = struct.Struct("<4s8sQQqIqIQIIII")
-HEADER_BYTES: Final = _HEADER.size
-COLUMNS: Final = 5
-"""Columns of 8 bytes a row: ats, newests, seqs, times, recvs, in this order. One of 4 bytes follows: lengths."""
-PLACE_BYTES: Final = 16
-"""In front of every row: arrival number and newest time once more, so that what is kept of a topic is one piece."""
+NUMBERS: Final = 4
+"""Of 8 bytes for each row, row by row: arrival number, seq, time, recv. A column of 4 bytes follows: lengths."""
+NUMBERS_BYTES: Final = 8 * NUMBERS
 
 StateRows = tuple[tuple[int, int], ...]
 """The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
 
-_beside = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows])
+_pack: Final = msgspec.msgpack.Encoder().encode
+_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows])
 
 
 class MalformedError(ValueError):
@@ -64,13 +63,11 @@ class TurnId(NamedTuple):
 class Rows(NamedTuple):
     """Numbered rows in columns, in order of arrival. ``names`` are topics, such as ``tick:600000.SH``.
 
-    ``newests``: the newest ``time`` of the topic when the row was published, epoch ms. ``rows`` are as clients get
-    them.
+    ``rows`` are as clients get them.
     """
 
     names: Sequence[str]
     ats: "array[int]"
-    newests: "array[int]"
     seqs: "array[int]"
     times: "array[int]"
     recvs: "array[int]"
@@ -101,17 +98,17 @@ def shard_of(name: str, shards: int) -> int:
 
 def no_rows() -> Rows:
     """Columns to add to."""
-    return Rows([], array("q"), array("q"), array("q"), array("q"), array("q"), [])
+    return Rows([], array("q"), array("q"), array("q"), array("q"), [])
 
 
 def pick(rows: Rows, places: Sequence[int]) -> Rows:
     """Some of the rows, by place."""
-    names, ats, newests, seqs, times, recvs, packed = rows
+    names, ats, seqs, times, recvs, packed = rows
 
     def of(column: "array[int]") -> "array[int]":
         return array("q", map(column.__getitem__, places))
 
-    columns = of(ats), of(newests), of(seqs), of(times), of(recvs)
+    columns = of(ats), of(seqs), of(times), of(recvs)
     return Rows(list(map(names.__getitem__, places)), *columns, list(map(packed.__getitem__, places)))
 
 
@@ -132,9 +129,46 @@ def splice(parts: Sequence[Rows]) -> Rows:
 
 def encode(part: Part) -> bytes:
     """The message of a part."""
-    names, ats, newests, seqs, times, recvs, rows = part.rows
+    names, rows = part.rows.names, part.rows.rows
+    numbers = _interleave(part.rows).tobytes()
+    return _message(part, names, numbers, rows, _pack((part.notices, part.states)))
+
+
+def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """The messages of a turn, each with its shard, one after the other: the first can travel while others are made.
+
+    Args:
+        turn: all of it; ``shard`` and ``shards`` mean nothing.
+        shards: that of every row. Without rows it is the first's.
+    """
+    names, rows = turn.rows.names, turn.rows.rows
+    places: dict[int, list[int]] = {}
+    for place, shard in enumerate(shards):
+        places.setdefault(shard, []).append(place)
+    mask = sum(1 << shard for shard in places) or 1
+    beside = _pack((turn.notices, turn.states))
+    numbers = _interleave(turn.rows).tobytes()
+    if len(places) <= 1:
+        shard = next(iter(places), 0)
+        yield shard, _message(turn._replace(shard=shard, shards=mask), names, numbers, rows, beside)
+        return
+    heads = [numbers[start : start + NUMBERS_BYTES] for start in range(0, len(numbers), NUMBERS_BYTES)]
+    for shard, own in sorted(places.items()):
+        part = turn._replace(shard=shard, shards=mask)
+        own_names, own_rows = list(map(names.__getitem__, own)), list(map(rows.__getitem__, own))
+        yield shard, _message(part, own_names, b"".join(map(heads.__getitem__, own)), own_rows, beside)
+
+
+def _interleave(rows: Rows) -> "array[int]":
+    """The numbers of rows, row by row, so that those of one row are one piece."""
+    numbers = array("q", bytes(NUMBERS_BYTES * len(rows.rows)))
+    for offset, column in enumerate((rows.ats, rows.seqs, rows.times, rows.recvs)):
+        numbers[offset::NUMBERS] = column
+    return numbers
+
+
+def _message(part: Part, names: Sequence[str], numbers: bytes, rows: Sequence[bytes], beside: bytes) -> bytes:
     text = "\n".join(names).encode()
-    beside = msgspec.msgpack.encode((part.notices, part.states))
     header = _HEADER.pack(
         MAGIC,
         bytes.fromhex(part.epoch),
@@ -147,15 +181,8 @@ def encode(part: Part) -> bytes:
         len(beside),
         part.shard,
     )
-    lengths = array("I", map(len, rows))
-    columns = [column.tobytes() for column in (ats, newests, seqs, times, recvs, lengths)]
-    places = array("q", bytes(PLACE_BYTES * len(rows)))
-    places[::2], places[1::2] = ats, newests
-    packed = places.tobytes()
-    body = [b""] * (2 * len(rows))
-    body[::2] = [packed[start : start + PLACE_BYTES] for start in range(0, len(packed), PLACE_BYTES)]
-    body[1::2] = rows
-    return b"".join((header, *columns, text, beside, *body))
+    lengths = array("I", map(len, rows)).tobytes()
+    return b"".join((header, numbers, lengths, text, beside, *rows))
 
 
 def decode(message: bytes) -> Part:
@@ -166,48 +193,25 @@ def decode(message: bytes) -> Part:
         )
         if magic != MAGIC:
             raise MalformedError("a message of another version")
-        offset = HEADER_BYTES
-        columns: list[array[int]] = []
-        for kind in "q" * COLUMNS + "I":
-            column = array(kind)
-            size = column.itemsize * count
-            column.frombytes(message[offset : offset + size])
-            columns.append(column)
-            offset += size
-        ats, newests, seqs, times, recvs, lengths = columns
+        offset = _HEADER.size
+        numbers = array("q", message[offset : offset + NUMBERS_BYTES * count])
+        offset += NUMBERS_BYTES * count
+        lengths = array("I", message[offset : offset + 4 * count])
+        offset += 4 * count
         text = message[offset : offset + text_bytes].decode()
         offset += text_bytes
         notices, states = _beside.decode(message[offset : offset + beside_bytes])
         offset += beside_bytes
-        ends = list(accumulate((length + PLACE_BYTES for length in lengths), initial=offset))
-        rows = [message[start + PLACE_BYTES : end] for start, end in pairwise(ends)]
-        if ends[-1] != len(message):
+        ends = list(accumulate(lengths, initial=offset))
+        rows = [message[start:end] for start, end in pairwise(ends)]
+        if ends[-1] != len(message) or not len(numbers) == NUMBERS * len(lengths) == NUMBERS * count:
             raise MalformedError("a message of another length than it says")
         names = text.split("\n") if text else []
         if len(names) != count:
             raise MalformedError(f"a message of {count} rows with {len(names)} topics")
     except (struct.error, ValueError, msgspec.DecodeError) as error:
         raise MalformedError(str(error)) from None
-    found = Rows(names, ats, newests, seqs, times, recvs, rows)
+    ats, seqs, times, recvs = (numbers[offset::NUMBERS] for offset in range(NUMBERS))
+    found = Rows(names, ats, seqs, times, recvs, rows)
     begin, end = Position(at, told), Position(end_at, end_told)
     return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states)
-
-
-def split(
-    epoch: str,
-    turn: TurnId,
-    begin: Position,
-    end: Position,
-    rows: Rows,
-    notices: Sequence[GapNotice],
-    shards: Iterable[int],
-    states: StateRows = (),
-) -> Iterator[Part]:
-    """The parts of a turn. ``shards`` has that of every row. Without rows it is the first's."""
-    places: dict[int, list[int]] = {}
-    for place, shard in enumerate(shards):
-        places.setdefault(shard, []).append(place)
-    mask = sum(1 << shard for shard in places) or 1
-    for shard, own in sorted((places or {0: []}).items()):
-        part = rows if len(places) == 1 else pick(rows, own)
-        yield Part(shard, epoch, turn, begin, end, mask, part, notices, states)

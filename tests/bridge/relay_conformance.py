@@ -5,7 +5,8 @@ from array import array
 
 import pytest
 
-from bridge.relay.boundary import Addition, Incoming, Newest, Refused, Relay
+from bridge.relay.boundary import Addition, Incoming, Refused, Relay
+from bridge.relay.newest import Newest
 from bridge.relay.turn import Part, Position, Rows, TurnId, decode, encode
 from hub.past import GapNotice
 
@@ -18,16 +19,21 @@ START = TurnId(0, 0)
 def part_of(turn: TurnId, rows: list[tuple[str, int, bytes]], epoch: str = EPOCH) -> bytes:
     """A message: each row with topic, arrival number and bytes."""
     ats = [at for _, at, _ in rows]
-    columns = [array("q", column) for column in (ats, [at * 10 for at in ats], ats, ats, ats)]
+    columns = [array("q", column) for column in (ats, ats, [at * 10 for at in ats], ats)]
     held = Rows([name for name, _, _ in rows], *columns, [row for _, _, row in rows])
     begin, end = Position(min(ats, default=1) - 1, 0), Position(max(ats, default=0), 0)
     return encode(Part(0, epoch, turn, begin, end, 1, held, [GapNotice(end.at, "tick:*", None, 5)]))
 
 
 def addition(
-    shard: int, turn: TurnId, previous: str, *rows: tuple[str, int, bytes], keep_from: TurnId = START
+    shard: int,
+    turn: TurnId,
+    previous: str,
+    *rows: tuple[str, int, bytes],
+    keep_from: TurnId = START,
+    newest: list[Newest] | None = None,
 ) -> Addition:
-    return Addition(shard, EPOCH, turn, previous, keep_from, part_of(turn, list(rows)))
+    return Addition(shard, EPOCH, turn, previous, keep_from, part_of(turn, list(rows)), newest)
 
 
 async def take_messages(incoming: Incoming, count: int) -> list[bytes]:
@@ -157,6 +163,19 @@ class RelayConformance:
         held = [turn for turn, _ in await relay.read(0, "", 100)]
         assert held[-5:] == [f"{token}-{number}" for number in range(16, 21)]
         assert len(held) <= 7
+
+    async def test_the_newest_rows_are_those_that_were_written_last_and_what_followed(self, relay: Relay) -> None:
+        token = await lead(relay)
+        first, second, third = (TurnId(token, number) for number in (1, 2, 3))
+        await relay.append([addition(0, first, "", ("tick:a.SH", 1, b"1"), ("tick:b.SH", 2, b"2"))])
+        written = [Newest("tick:a.SH", 3, 35, b"3"), Newest("tick:b.SH", 2, 20, b"2"), Newest("tick:c.SH", 9, 90, b"9")]
+        await relay.append([addition(0, second, str(first), ("tick:a.SH", 3, b"3"), keep_from=second, newest=written)])
+        assert sorted((await relay.newest(0))[1]) == written  # one is ahead of the stream
+        rows = ("tick:a.SH", 4, b"4"), ("tick:c.SH", 5, b"5"), ("tick:d.SH", 6, b"6")
+        await relay.append([addition(0, third, str(second), *rows, keep_from=second)])
+        assert sorted((await relay.newest(0))[1]) == [
+            Newest("tick:a.SH", 4, 40, b"4"), written[1], written[2], Newest("tick:d.SH", 6, 60, b"6")
+        ]  # fmt: skip
 
     async def test_a_fenced_feed_changes_nothing(self, relay: Relay) -> None:
         old = await lead(relay)

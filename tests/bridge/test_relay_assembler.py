@@ -6,7 +6,7 @@ import pytest
 
 from bridge.relay.assembler import Assembler
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import Part, Position, Rows, TurnId, shard_of, split
+from bridge.relay.turn import Part, Position, Rows, TurnId, decode, encode_turn, shard_of
 from hub.past import GapNotice
 
 EPOCH = "0123456789abcdef"
@@ -17,11 +17,12 @@ def turn(number: int, begin: Position, count: int, *notices: GapNotice, token: i
     """The parts of a turn: its rows are of all topics in turn, and are named after their arrival numbers."""
     ats = array("q", range(begin.at + 1, begin.at + count + 1))
     names = [CODES[at % len(CODES)] for at in ats]
-    rows = Rows(names, ats, ats[:], ats[:], ats[:], ats[:], [b"%d" % at for at in ats])
+    rows = Rows(names, ats, ats[:], ats[:], ats[:], [b"%d" % at for at in ats])
     end = begin.at + count
     told = len([notice for notice in notices if notice.after_at == end]) + (begin.told if not count else 0)
     own = [shard_of(name, 3) for name in names]
-    return list(split(EPOCH, TurnId(token, number), begin, Position(end, told), rows, notices, own))
+    whole = Part(0, EPOCH, TurnId(token, number), begin, Position(end, told), 0, rows, notices)
+    return [decode(message) for _, message in encode_turn(whole, own)]
 
 
 def put(assembler: Assembler, parts: list[Part]) -> list[Stretch]:

@@ -14,10 +14,10 @@ from bridge.relay.turn import (
     TurnId,
     decode,
     encode,
+    encode_turn,
     no_rows,
     shard_of,
     splice,
-    split,
 )
 from hub.past import GapNotice
 
@@ -28,21 +28,23 @@ NOTICE = GapNotice(2, "tick:*", None, 17)
 
 def rows_of(names: list[str], first_at: int = 1) -> Rows:
     ats = array("q", range(first_at, first_at + len(names)))
-    newests, seqs, times, recvs = (array("q", [at * n for at in ats]) for n in (2, 3, 5, 7))
+    seqs, times, recvs = (array("q", [at * n for at in ats]) for n in (3, 5, 7))
     pairs = zip(names, ats, strict=True)
-    return Rows(names, ats, newests, seqs, times, recvs, [name.encode() * (at % 3) for name, at in pairs])
+    return Rows(names, ats, seqs, times, recvs, [name.encode() * (at % 3) for name, at in pairs])
 
 
 def parts_of(rows: Rows, shards: int) -> list[Part]:
     begin, end = Position(rows.ats[0] - 1, 1), Position(rows.ats[-1], 0)
     own = [shard_of(name, shards) for name in rows.names]
-    return list(split(EPOCH, TurnId(7, 9), begin, end, rows, [NOTICE], own, STATES))
+    turn = Part(0, EPOCH, TurnId(7, 9), begin, end, 0, rows, [NOTICE], STATES)
+    return [decode(message) for _, message in encode_turn(turn, own)]
 
 
 @given(st.lists(st.sampled_from([f"tick:{n:06}.SZ" for n in range(40)]), min_size=1, max_size=60), st.integers(1, 64))
 def test_what_is_split_and_sent_is_spliced_as_it_was(names: list[str], shards: int) -> None:
     rows = rows_of(names, first_at=1000)
-    parts = [decode(encode(part)) for part in parts_of(rows, shards)]
+    parts = parts_of(rows, shards)
+    assert [decode(encode(part)) for part in parts] == parts
     assert splice([part.rows for part in reversed(parts)]) == rows
     assert {part.shards for part in parts} == {sum(1 << part.shard for part in parts)}
     for part in parts:
@@ -54,10 +56,10 @@ def test_what_is_split_and_sent_is_spliced_as_it_was(names: list[str], shards: i
 
 
 def test_a_turn_without_rows_is_a_part_of_the_first_shard() -> None:
-    (part,) = split(EPOCH, TurnId(1, 1), Position(3, 0), Position(3, 1), no_rows(), [NOTICE], [])
-    again = decode(encode(part))
-    assert (again.shard, again.shards) == (0, 1)
-    assert again == part
+    turn = Part(0, EPOCH, TurnId(1, 1), Position(3, 0), Position(3, 1), 1, no_rows(), [NOTICE])
+    ((shard, message),) = encode_turn(turn, [])
+    assert shard == 0
+    assert decode(message) == turn
 
 
 def test_the_shard_of_a_topic_is_the_same_in_every_version() -> None:

@@ -71,7 +71,7 @@ class Ends:
 
     def take(self, stretch: Stretch) -> None:
         """Take what the edge is handed, as `bridge.receiver` does."""
-        names, _, _, seqs, times, recvs, rows = stretch.rows
+        names, _, seqs, times, recvs, rows = stretch.rows
         topics = [self.edge.topic(*name.split(":")) for name in names]
         self.edge.extend(topics, seqs, times, recvs, rows)
         if self.edge.at >= self._wanted_at:
