@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import hiredis
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from bridge.relay.boundary import RelayAway
 
@@ -28,7 +28,7 @@ class Line(asyncio.Protocol):
     def __init__(self, on_answer: Callable[[Any], None], on_end: Callable[[Exception], None]) -> None:
         self._on_answer = on_answer
         self._on_end = on_end
-        self._reader = hiredis.Reader(replyError=ResponseError, notEnoughData=_NOTHING)
+        self._reader = hiredis.Reader(replyError=_error_of, notEnoughData=_NOTHING)
         self._has_ended = False
 
     async def open(self, pool: ConnectionPool) -> None:
@@ -71,6 +71,11 @@ class Line(asyncio.Protocol):
         if not self._has_ended:
             self._has_ended = True
             self._on_end(error)
+
+
+def _error_of(text: str) -> ResponseError:
+    """What the library would make of an error, as far as somebody asks."""
+    return NoPermissionError(text) if text.startswith("NOPERM") else ResponseError(text)
 
 
 class AnsweredLine:

@@ -56,17 +56,21 @@ class Listening:
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
         self._missing = 0
-        self._heard = asyncio.Event()
-        self._line = Line(self._take, incoming.fail)
+        self._heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line = Line(self._take, self._fail)
         self.close = self._line.close
 
     async def begin(self, pool: ConnectionPool, channels: Sequence[str], *, sharded: bool) -> None:
-        """Subscribe, and return when the server has confirmed all of it; what comes meanwhile is put already."""
+        """Subscribe, and return when the server has confirmed all of it; what comes meanwhile is put already.
+
+        Raises:
+            RedisError, OSError, RelayAway: it refuses, or has gone.
+        """
         await self._line.open(pool)
         self._missing = len(channels)
         for channel in channels:  # one by one: they may be in different slots
             self._line.write("SSUBSCRIBE" if sharded else "SUBSCRIBE", channel)
-        await self._heard.wait()
+        await self._heard
 
     def _take(self, answer: Any) -> None:
         """Take what the server said: a message, or that it knows what to send."""
@@ -77,6 +81,12 @@ class Listening:
         elif answer[0] in (b"subscribe", b"ssubscribe"):
             self._missing -= 1
             if not self._missing:
-                self._heard.set()
+                self._heard.set_result(None)
         else:
             raise RelayAway(f"a shard has moved to another server ({answer[0]!r})")
+
+    def _fail(self, error: Exception) -> None:
+        if self._heard.done():
+            self._incoming.fail(error)
+        else:
+            self._heard.set_exception(error)

@@ -9,6 +9,7 @@ from hub.journal.journal import Journal
 from hub.journal.opening import Restored, open_journal
 from hub.journal.proof import abandon_journal
 from hub.journal.settings import JournalSettings
+from hub.journal.single import Single
 
 __all__ = [
     "Entry",
@@ -18,6 +19,7 @@ __all__ = [
     "JournalSettings",
     "Restored",
     "RunBegins",
+    "Single",
     "Stretch",
     "abandon_journal",
     "open_journal",
