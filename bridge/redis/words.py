@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterator
 
 from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 def explain(error: BaseException) -> str:
@@ -19,6 +20,8 @@ def explain(error: BaseException) -> str:
                 return "it wants to see a certificate of this client (rediss://...?ssl_certfile=FILE)"
             case AuthenticationError():
                 return "it does not know this user or password, or wants one (redis://USER:PASSWORD@HOST)"
+            case TimeoutError() | RedisTimeoutError():
+                return f"it does not answer in time{f' ({one})' if str(one) else ''}"
             case NoPermissionError():
                 return f"its user may not do all that the relay needs (see docs/scaling.md): {one}"
     return f"{type(error).__name__}: {error}"

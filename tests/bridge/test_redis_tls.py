@@ -90,6 +90,14 @@ async def test_what_a_user_may_not_do_is_told(server: tuple[str, RedisServer]) -
     assert "getrange" in told
 
 
+async def test_a_server_that_does_not_answer_over_tls_is_told(
+    server: tuple[str, RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.redis.address.TIMEOUT_S", 0.2)
+    told = await complaint(f"rediss://127.0.0.1:{server[1].port}")  # which it does not speak there
+    assert told.startswith("it does not answer in time")
+
+
 async def test_listening_tells_the_same(server: tuple[str, RedisServer], files: Certificates) -> None:
     relay = RedisRelay(Address.parse(f"rediss://{server[0]}?ssl_ca_certs={files.other_ca}"), "argus", 2)
     async with asyncio.timeout(30):
