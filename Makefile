@@ -2,7 +2,8 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup run test test-windows lint typecheck unit soak kill bench bench-quick bench-history bench-instructions
+.PHONY: help setup run test test-windows lint typecheck unit soak kill kill-redis bench bench-quick bench-history \
+	bench-relay bench-instructions
 
 help:
 	@echo 'make run        start the hub with the built-in market; options: make run ARGS="--port 9000"'
@@ -14,9 +15,11 @@ help:
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
 	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
 	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
+	@echo 'make kill-redis feed, edges and Redis are killed, paused and cut under the whole market; ten minutes'
 	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
 	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'
+	@echo 'make bench-relay    feed, Redis and edges beside a hub alone; six minutes'
 	@echo 'make bench-history  figures of history; some: ARGS="replay"; a whole day takes 7 GB'
 
 setup:
@@ -36,7 +39,7 @@ typecheck: setup
 	$(PY) -m mypy --strict --platform win32 hub bridge run_hub.py service.py clients/py/argus_client
 
 unit:
-	@sh setup.sh --browser
+	@sh setup.sh --tests
 	$(PY) -m pytest --cov=hub -n auto --dist loadfile $(ARGS)
 
 test-windows:
@@ -52,6 +55,10 @@ soak: setup
 kill: setup
 	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill.py
 
+kill-redis:
+	@sh setup.sh --tests
+	KILL_SIZE=full $(PY) -m pytest tests/e2e/test_kill_redis.py
+
 bench: setup
 	$(PY) -m benchmarks.fanout $(ARGS)
 
@@ -60,6 +67,10 @@ bench-quick: setup
 
 bench-history: setup
 	$(PY) benchmarks/history.py $(ARGS)
+
+bench-relay:
+	@sh setup.sh --tests
+	$(PY) -m benchmarks.relay $(ARGS)
 
 bench-instructions: setup
 	$(PY) -m benchmarks.instructions $(ARGS)

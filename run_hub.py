@@ -12,12 +12,15 @@ from time import time_ns
 
 from bridge.app import PROGRAM, App
 from bridge.doctor import examine
+from bridge.edge import run_edge
 from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
 from bridge.feed.isolation import ChildRefused, supervise
 from bridge.feed.stdin import when_stdin_ends
+from bridge.feedapp import FeedApp
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
+from bridge.redis.setting import relay_of
 from bridge.rowfile import RecordingError
 from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
@@ -87,7 +90,7 @@ def own_source(settings: Settings) -> Source | None:
 
     One that a child process will run is made too: what is wrong with it must be told before anything is begun.
     """
-    if settings.source == "feed":
+    if settings.source == "feed" or settings.role == "edge":
         return None
     source = make_source(settings)
     return None if settings.is_isolated else source
@@ -97,7 +100,9 @@ async def work(settings: Settings, source: Source | None, until: Until) -> None:
     """Do what the settings say until it ends or ``until`` has it stop. Arguments and errors as below."""
     stopped = asyncio.Event()
     with until(stopped.set):
-        if settings.role == "hub":
+        if settings.role == "edge":
+            await serve_edge(settings, stopped)
+        elif settings.role != "feeder":
             await serve(settings, source, stopped)
         elif source is None:
             await supervised(settings, stopped)
@@ -118,18 +123,34 @@ async def serve(settings: Settings, source: Source | None, stopped: asyncio.Even
     _logger.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
+    relay = relay_of(settings) if settings.role == "feed" else None
     try:
         while True:
             metrics = Metrics(version("argus-hub"))
             opened = open_history(settings, source, run, metrics.journal_append.observe)
-            app = App(settings, source, opened, metrics, recorder)
+            if relay is None:
+                app = App(settings, source, opened, metrics, recorder)
+            else:
+                app = FeedApp(settings, source, opened, metrics, relay, recorder)
             port = await app.run(stopped)
             if app.renewal is None:
                 return
             settings, run = settings.model_copy(update={"port": port}), app.renewal.run
     finally:
+        if relay is not None:
+            await relay.close()
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+
+async def serve_edge(settings: Settings, stopped: asyncio.Event) -> None:
+    """Run an edge until ``stopped``. Raises StartError as `serve` does."""
+    await check_port(settings)
+    relay = relay_of(settings)
+    try:
+        await run_edge(within_file_limit(settings), relay, stopped)
+    finally:
+        await relay.close()
 
 
 def within_file_limit(settings: Settings) -> Settings:

@@ -8,12 +8,13 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Coroutine, Mapping, Set
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
 from bridge.delivered import DeliveredRows
+from bridge.ending import end
 from bridge.feed.acceptance import Acceptance
 from bridge.feed.endpoint import PATH, FeedEndpoint
 from bridge.feed.isolation import ChildFeeder, ChildRefused, child_command, child_environment, source_variables
@@ -27,7 +28,7 @@ from bridge.recorder import Recorder
 from bridge.running import keep_running
 from bridge.source import Figures, Observer, ReferenceData, Refusals, Source, SourceStatus, Told
 from hub.calendar import Calendar
-from hub.core import Hub, SourceInfo
+from hub.core import Hub, Refusal, SourceInfo
 from hub.delivery import Delivery
 from hub.endpoint import Endpoint
 from hub.health import Health
@@ -55,11 +56,16 @@ _logger = logging.getLogger("argus")
 class App:
     """All parts of one hub, and their lifetime.
 
+    `bridge.feedapp` and `bridge.edgeapp` have what is different where several processes share it.
+
     Args:
         source: where rows come from; None for a hub that is fed.
         opened: the history to go on with; closed at the end.
         recorder: is given every batch.
     """
+
+    numbers = True
+    """Whether rows get their numbers here."""
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class App:
         self._child_token = secrets.token_hex(32) if settings.is_isolated else ""
         self._child: ChildFeeder | None = None
         self._figures: Mapping[str, int] = {}
+        self._refusals: Mapping[str, Refusal] = {}  # as the source told them
         self._named: dict[
             str, set[str]
         ] = {}  # topics that are wanted for the operator's universes, by what they become
@@ -107,6 +114,7 @@ class App:
             self._source.now_ms,
             settings.stale_after_s,
             lambda: self._source.markets,
+            tells=self.numbers,
         )
         observers: list[Observer] = [MarketObserver(self._watch, metrics.batch_rows.observe)]
         if recorder is not None:
@@ -169,8 +177,7 @@ class App:
         gc.freeze()  # what the start built stays: the collector need not look at it again
         thresholds = gc.get_threshold()
         gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
-        works = (self._run_source(), self._look(), self._probe_lag())
-        tasks = [asyncio.create_task(work) for work in works]
+        tasks = [asyncio.create_task(work) for work in self._works()]
         endings: set[asyncio.Task[object]] = {asyncio.create_task(event.wait()) for event in (stopped, self._ended)}
         if self._settings.is_isolated:
             endings.add(asyncio.create_task(self._run_child(address)))
@@ -180,10 +187,14 @@ class App:
                 ending.result()
         finally:
             _logger.info("stopping: %d clients to drain", self._server.clients)
-            await _end(endings)  # a child of ours is heard out before nobody takes what it brings
-            await _end(tasks)
+            await end(endings)  # a child of ours is heard out before nobody takes what it brings
+            await end(tasks)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
+
+    def _works(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on for as long as the hub serves."""
+        return [self._run_source(), self._look(), self._probe_lag()]
 
     async def _run_child(self, address: tuple[str, int]) -> None:
         """Run the source in a process of its own. Raises StartError when that can't be."""
@@ -214,6 +225,7 @@ class App:
         self._want_again_s = asyncio.get_running_loop().time() + WANT_EVERY_S
         self._named = wanted_of(topics, self._settings.universes)
         self._source.want(frozenset(self._named))
+        self._refuse()
 
     def _on_told(self, told: Told) -> None:
         """Take what the source says beside its rows."""
@@ -223,10 +235,15 @@ class App:
                 self._reference.take(self._source.name, instruments, universes)
                 self._hub.router.renew()
             case Refusals(topics):
-                named = self._named
-                self._hub.refuse({name: topics[topic] for topic in topics for name in named.get(topic, ())})
+                self._refusals = topics
+                self._refuse()
             case Figures(counts):
                 self._figures = counts
+
+    def _refuse(self) -> None:
+        """Tell clients what the source can't give of that which they name."""
+        refusals, named = self._refusals, self._named
+        self._hub.refuse({name: refusals[topic] for topic in refusals for name in named.get(topic, ())})
 
     def _events(self) -> Mapping[str, int]:
         starts = {} if self._child is None else {"process started": self._child.starts}
@@ -285,12 +302,6 @@ class App:
         self._hub.source = SourceInfo(hello.source, hello.simulated)
         self._hub.channels = frozenset(hello.channels) | {STATUS}
         return True
-
-
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_refused(reason: str) -> None:

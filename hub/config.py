@@ -124,6 +124,11 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
         raise SettingsError(_unknown_option(unknown[0].partition("=")[0]))
     options = vars(known)
     options.pop("doctor", None)  # whoever starts the program has looked for it
+    if "@" in options.get("redis", ""):
+        raise SettingsError(
+            "--redis: with a user or password it is no option, since other users of a machine can read those: "
+            f"use {PREFIX}REDIS or the file"
+        )
     if options.pop("version", False):
         sys.stdout.write(f"argus-hub {importlib.metadata.version('argus-hub')}\n")
         raise SystemExit(0)
@@ -173,7 +178,8 @@ def _describe(error: ErrorDetails, values: Mapping[str, object], origins: Mappin
         return str(error["ctx"]["error"])
     name = str(error["loc"][0])
     should = _allowed(_SCHEMAS[name]) or _reason(error)
-    is_secret = name in _SECRETS or (name == "to" and "@" in str(values[name]))  # somebody tried credentials in an URL
+    # An address of Redis may have a password, and somebody may have tried credentials in another one.
+    is_secret = name in _SECRETS or (name in ("to", "redis") and "@" in str(values[name]))
     shown = "" if is_secret else f", not {reprlib.repr(values[name])}"
     return f"{origins[name]}: {should}{shown}"
 

@@ -89,6 +89,8 @@ class Hub:
         """Clients that were given conflated rows by the last flush, for its caller to send on and clear."""
         self.on_publish: Callable[[], None] = _nothing
         """Called when there is something to flush; whoever sets it calls `flush` soon, once a turn of the loop."""
+        self.on_delivered: Callable[[], None] = _nothing
+        """Called when live clients were given what was published: it is written, and may be shown to anybody."""
         self.on_stored: Callable[[int], None] = _stored_nothing
         """Called with the newest number of a batch that the store has and that was delivered."""
         self._on_refused = on_refused
@@ -119,6 +121,19 @@ class Hub:
         if is_state and self.history.at > before:
             self.history.states.note(before + 1, self.history.at)
         self._take(Published(before + 1, self.history.at, recv_us, batch))
+
+    def took(self, created: Iterable[Topic], count: int, recv_us: int) -> None:
+        """Take notice of rows that another process of the hub numbered, and that history has already.
+
+        Args:
+            created: the topics that spoke for the first time.
+            count: how many rows there are: the newest ones of history.
+        """
+        for topic in created:
+            self.router.created(topic)
+        self.counts.batches_in += 1
+        self.counts.rows_in += count
+        self._take(Published(self.history.at - count + 1, self.history.at, recv_us, 0))
 
     def announce(self, topic: str, from_ms: int | None, to_ms: int | None) -> None:
         """Take notice of rows that the source never gave: after what was published so far, before what follows.
@@ -165,6 +180,7 @@ class Hub:
         self._deliver_up_to(self.history.at)
         batch = max((entry.batch for entry in turn if isinstance(entry, Published)), default=0)
         self._unsettled = max(batch, self._unsettled or 0)
+        self.on_delivered()
 
     def settle(self) -> None:
         """The second part of `flush`: what can wait until the clients have their rows."""
@@ -216,6 +232,8 @@ class Hub:
             self._deliver(*pending, origin)
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None], origin: Origin) -> None:
+        if not self.router.is_observed:
+            return
         encoded: dict[bytes, bytes] = {}
         before_at = self.history.delivered_at
         is_state = origin is Origin.SNAPSHOT

@@ -246,6 +246,10 @@ class History:
         past = self._past_of(topic)
         return topic.evicted_time_ms if past is None else min(topic.evicted_time_ms, past.evicted_time_ms(topic))
 
+    def loss_cause(self, topic: Topic) -> str:
+        """Why the oldest rows of a topic are not held, as a gap tells it."""
+        return "evicted"
+
     def at_of(self, topic: Topic, seq: int) -> int:
         """The arrival number of a row that is held."""
         if seq >= topic.first_seq or self.past is None:

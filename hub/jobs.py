@@ -165,13 +165,13 @@ def frames_of(
     return b"".join(frames)
 
 
-def gap(epoch: str, loss: Loss, request_id: RequestId) -> Gap:
+def gap(epoch: str, loss: Loss, request_id: RequestId, cause: str = "evicted") -> Gap:
     """The message that announces rows which history no longer holds."""
     return Gap(
         id=request_id,
         topic=loss.topic.name,
         epoch=epoch,
-        cause="evicted",
+        cause=cause,
         from_=loss.first,
         to=loss.last,
         from_time=loss.first_time_ms,

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +23,15 @@ from hub.watch import Watch
 
 _BATCH_ROWS: Final = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000)
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Figure(NamedTuple):
+    """A figure of a part that this module does not know. ``counts``: it only ever grows."""
+
+    name: str
+    documentation: str
+    counts: bool
+    read: Callable[[], float]
 
 
 class Spread(Collector):
@@ -90,9 +99,27 @@ class Metrics:
         """
         self.registry.register(_Parts(hub, server, watch, opened, refused, events))
 
+    def observe_figures(self, *figures: Figure) -> None:
+        """Collect these as well from now on."""
+        self.registry.register(_Figures(figures))
+
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Figures(Collector):
+    def __init__(self, figures: Sequence[Figure]) -> None:
+        self._figures = figures
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not collect."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the figures."""
+        for name, documentation, counts, read in self._figures:
+            yield (_counter if counts else _gauge)(name, documentation, read())
 
 
 class _Parts(Collector):

@@ -160,7 +160,7 @@ class Recovery:
 
     def _lost(self, topic: Topic, first: int, last: int, from_time_ms: int | None = None) -> None:
         loss = Loss(topic, first, last, from_time_ms, self._history.evicted_time_ms(topic))
-        self.gaps.append(gap(self._epoch, loss, self._request_id))
+        self.gaps.append(gap(self._epoch, loss, self._request_id, self._history.loss_cause(topic)))
 
     def _forgotten(self, name: str, epoch: str, last: int | None) -> None:
         self.gaps.append(

@@ -31,6 +31,8 @@ _TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}")
+_REDIS: Final = re.compile(r"rediss?(\+(sentinel|cluster))?://\S+")
+_NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _UNIVERSE: Final = re.compile(r"\w[\w&.+-]{0,63}")
 
 
@@ -114,6 +116,18 @@ def _feed_address(value: str) -> str:
             is_address = False
         if not is_address or re.search(r"[\s@?#]", value) or url.path in ("", "/"):
             raise ValueError("should be a hub's address such as ws://192.168.1.5:8765/feed, without credentials")
+    return value
+
+
+def _redis(value: str) -> str:
+    if value and not _REDIS.fullmatch(value):
+        raise ValueError("should be a Redis address such as redis://127.0.0.1:6379/0")
+    return value
+
+
+def _relay_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("should be letters, digits, - and _, at most 64")
     return value
 
 
@@ -220,8 +234,10 @@ class Settings(BaseModel):
         default=("SH", "SZ", "BJ"), description="xtquant: markets whose ticks xtdatacenter loads at its start"
     )
 
-    role: Literal["hub", "feeder"] = Field(
-        default="hub", description="hub serves clients; feeder runs a source for a hub elsewhere"
+    role: Literal["all", "feed", "edge", "feeder"] = Field(
+        default="all",
+        description="all is a whole hub; feed numbers rows for edges, edge serves clients, both with redis; "
+        "feeder runs a source for a hub elsewhere",
     )
     to: Annotated[str, AfterValidator(_feed_address)] = Field(
         default="", description="feeder: address of the hub, such as ws://192.168.1.5:8765/feed"
@@ -237,6 +253,25 @@ class Settings(BaseModel):
         default=SecretStr(""), description="hub: what feeders must show; empty: the token of the hub"
     )
     feed_token_file: _File = Field(default=None, description="file that holds the feed token")
+
+    redis: Annotated[str, AfterValidator(_redis)] = Field(
+        default="", description="feed and edge: the Redis between them, such as redis://127.0.0.1:6379/0"
+    )
+    relay_name: Annotated[str, AfterValidator(_relay_name)] = Field(
+        default="argus", description="feed and edge: which of several deployments that share a Redis"
+    )
+    relay_shards: _Whole = Field(
+        default=16, ge=1, le=64, description="feed and edge: over so many streams topics are spread; alike everywhere"
+    )
+    relay_rows: _Whole = Field(
+        default=200_000, ge=1, le=100_000_000, description="feed: rows that Redis keeps for edges that missed them"
+    )
+    relay_lease_s: _Number = Field(
+        default=2.0, ge=0.2, le=60, description="feed: seconds without a word after which another feed takes over"
+    )
+    warm_rows: _Whole = Field(
+        default=500_000, ge=0, le=100_000_000, description="edge: rows of the past that it begins with"
+    )
 
     log_format: Literal["console", "json"] = Field(default="console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -345,11 +380,27 @@ class Settings(BaseModel):
             if self.feed_token.get_secret_value() or self.feed_token_file is not None:
                 raise ValueError("feed_token is for hubs: a feeder shows its token (ARGUS_TOKEN or token_file)")
         elif self.to:
-            raise ValueError("to is set, but role is hub (--role feeder runs a source for a hub elsewhere)")
+            raise ValueError(f"to is set, but role is {self.role} (--role feeder runs a source for a hub elsewhere)")
         elif self.end_with_stdin:
             raise ValueError("end_with_stdin is for feeders (--role feeder)")
         if self.isolate_source and self.source == "feed":
             raise ValueError("source feed waits for a feeder that somebody else starts: there is none to isolate")
+        return self
+
+    @model_validator(mode="after")
+    def _the_relay_fits(self) -> Self:
+        if self.role in ("feed", "edge"):
+            if not self.redis:
+                raise ValueError(
+                    f"role is {self.role}: redis should name the Redis between feed and edges (--redis URL)"
+                )
+        elif self.redis:
+            raise ValueError(f"redis is set, but role is {self.role} (--role feed or --role edge uses it)")
+        if self.role == "edge":
+            if self.source != "sim" or self.isolate_source:
+                raise ValueError("an edge has no source: its rows come from the feed")
+            if self.record is not None:
+                raise ValueError("record is for the feed: an edge has no source")
         return self
 
     @model_validator(mode="after")
@@ -366,7 +417,7 @@ class Settings(BaseModel):
             if self.xtquant_token.get_secret_value():
                 raise ValueError("xtquant_token and xtquant_token_file are both set: keep one of them")
             self._xtquant_token_from_file = _read_token(self.xtquant_token_file, "xtquant_token_file")
-        if self.role == "hub" and not (self.access_token or self.insecure or is_loopback(self.host)):
+        if self.role != "feeder" and not (self.access_token or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set a token (ARGUS_TOKEN or token_file), "
                 "or let anybody in with --insecure"

@@ -3,7 +3,7 @@
 They have their numbers and their place in history like all others, but no client is given them as live.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 MOST: Final = 1000
@@ -23,6 +23,14 @@ class States:
         self._lasts.append(last_at)
         if len(self._firsts) > MOST:
             del self._firsts[0], self._lasts[0]
+
+    def between(self, after_at: int, up_to: int) -> tuple[tuple[int, int], ...]:
+        """The stretches, each by its first and last row, among the rows after one up to another."""
+        if not self._lasts or self._lasts[-1] <= after_at or up_to <= after_at:
+            return ()
+        firsts, lasts = self._firsts, self._lasts
+        places = range(bisect_right(lasts, after_at), bisect_right(firsts, up_to))
+        return tuple((max(firsts[place], after_at + 1), min(lasts[place], up_to)) for place in places)
 
     def stretch(self, at: int, up_to: int) -> tuple[bool, int]:
         """Whether the row ``at`` is such a one, and how far, up to ``up_to`` at most, the same holds."""

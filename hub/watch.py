@@ -26,6 +26,7 @@ class Watch:
         stale_after_s: how long a source that is connected may say nothing at all in an open market.
         markets_due: the markets that rows are due of now, each with its number of instruments; empty where that is not
             known. Asked at each look.
+        tells: whether it speaks on the ``status`` channel: of several processes of one hub, one does.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Watch:
         now_ms: Callable[[], int],
         stale_after_s: float = 15.0,
         markets_due: Callable[[], Mapping[str, int]] = dict,
+        *,
+        tells: bool = True,
     ) -> None:
         self.markets: Mapping[str, MarketHealth] = {}
         self.source_state = "away"
@@ -46,6 +49,7 @@ class Watch:
         self._now_ms = now_ms
         self._stale_after_ms = round(stale_after_s * 1000)
         self._markets_due = markets_due
+        self._tells = tells
         self._due: Mapping[str, int] = {}
         self._connected_ms: int | None = None
         self._has_spoken = False
@@ -89,7 +93,8 @@ class Watch:
             self._connected_ms = self._now_ms() if state == "connected" else None
         self.source_state, self.source_reason = state, reason
         row = (f"source.{self._hub.source.name}", self._now_ms(), state, None, None, reason or None)
-        self._hub.publish(STATUS, [row], recv_us)
+        if self._tells:
+            self._hub.publish(STATUS, [row], recv_us)
 
     def look(self, recv_us: int) -> None:
         """Judge the markets now; publish those whose state or phase changed. Call it about once a second."""
@@ -107,7 +112,7 @@ class Watch:
                 newest = "no row has come yet" if health.age_ms is None else f"newest data is {health.age_ms} ms old"
                 _logger.warning("%s is stale: %s", market, newest)
             rows.append((market, now_ms, *now, health.age_ms, None))
-        if rows:
+        if rows and self._tells:
             self._hub.publish(STATUS, rows, recv_us)
         self._watch_calendar(now_ms)
 

@@ -216,14 +216,16 @@ def test_a_missing_venv_module_is_named_to_anybody_else(sandbox: Sandbox) -> Non
     assert sandbox.noted("python3.11 -m pip") == []
 
 
-def test_a_missing_browser_is_installed_by_root_for_the_tests_only(sandbox: Sandbox) -> None:
+def test_a_missing_browser_and_redis_are_installed_by_root_for_the_tests_only(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     sandbox.user(0)
     sandbox.command("apt-get", "")
     assert sandbox.make("setup").code == 0
     assert sandbox.noted("apt-get") == []
     assert sandbox.make("unit").code == 0
-    assert sandbox.noted("apt-get")[1].endswith(" chromium")
+    installs = [line for line in sandbox.noted("apt-get") if " install " in line]
+    missing = [] if Path("/usr/sbin/haproxy").exists() else ["haproxy"]
+    assert [line.split()[-1] for line in installs] == ["chromium", "redis-server", *missing]
     assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub -n auto --dist loadfile"]
 
 
@@ -232,6 +234,15 @@ def test_a_missing_browser_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> 
     result = sandbox.make("unit")
     assert result.code != 0
     assert "Missing: chromium. On Debian and Ubuntu: sudo apt-get install chromium" in result.err
+    assert sandbox.noted("python3.11 -m pytest") == []
+
+
+def test_a_missing_redis_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> None:
+    sandbox.python("python3.11")
+    sandbox.command("chromium", "")
+    result = sandbox.make("unit")
+    assert result.code != 0
+    assert "Missing: redis-server. On Debian and Ubuntu: sudo apt-get install redis-server" in result.err
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
@@ -248,6 +259,8 @@ def test_without_wine_the_tests_of_windows_say_what_is_missing(sandbox: Sandbox)
 def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     sandbox.command("chromium", "")
+    sandbox.command("redis-server", "")
+    sandbox.command("haproxy", "")
     assert sandbox.make("test").code == 0
     assert [
         line.split()[2] for line in sandbox.noted("python3.11 -m") if " pip " not in line and " venv " not in line

@@ -58,7 +58,8 @@ def make_command(options: Sequence[str], folder: Path) -> Command:
     """
     settings = load(options, {})
     if settings.log_file is None:
-        options = [*options, f"--log-file={settings.data / 'logs' / f'{settings.role}.log'}"]
+        name = "hub" if settings.role == "all" else settings.role
+        options = [*options, f"--log-file={settings.data / 'logs' / f'{name}.log'}"]
         settings = load(options, {})
     return Command(folder, tuple(options), _log_file(settings, folder), settings.drain_s + STOP_MARGIN_S)
 

@@ -190,7 +190,7 @@ async def test_the_token_comes_from_environment_or_file_and_a_wrong_one_ends_it_
         (["--role", "feeder", "--to", "http://hub:8765/feed"], "--to"),
         (["--role", "feeder", "--to", "ws://hub:8765/feed", "--source", "feed"], "source feed"),
         (["--role", "feeder", "--to", "ws://hub:8765/feed", "--isolate-source"], "isolate_source"),
-        (["--to", "ws://hub:8765/feed"], "role is hub"),
+        (["--to", "ws://hub:8765/feed"], "role is all"),
         (["--source", "feed", "--isolate-source"], "isolate"),
         (["--role", "feeder", "--to", "ws://hub:8765/feed", "--sim-start", "03:00"], "simulated day"),
         (["--role", "feeder", "--to", "ws://hub:8765/feed", "--record", "nowhere/day.csv"], "day.csv"),

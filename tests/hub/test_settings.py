@@ -208,7 +208,7 @@ def test_what_is_no_universe_is_refused(universes: object, complaint: str) -> No
 def test_a_feeder_needs_to_know_its_hub_and_only_a_feeder_does() -> None:
     assert given(role="feeder", to="ws://hub.example:8765/feed").to == "ws://hub.example:8765/feed"
     assert "to should name the hub" in wrong(role="feeder")
-    assert "role is hub" in wrong(to="ws://hub.example:8765/feed")
+    assert "role is all" in wrong(to="ws://hub.example:8765/feed")
 
 
 @pytest.mark.parametrize("to", ["ws://127.0.0.1:8765/feed", "wss://hub.example/argus/feed", "ws://[::1]:9000/feed"])

@@ -86,6 +86,20 @@ def test_stretches_are_those_that_were_noted(parts: list[tuple[int, int]], at: i
     assert last_at == up_to or ((last_at + 1 in noted) != is_state or is_state)
 
 
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=20), st.integers(0, 120), st.integers(0, 130))
+def test_stretches_between_two_rows_are_cut_to_them(parts: list[tuple[int, int]], after_at: int, up_to: int) -> None:
+    states, noted, end = States(), set[int](), 0
+    for pause, length in parts:
+        states.note(end + pause + 1, end + pause + length)
+        noted |= set(range(end + pause + 1, end + pause + length + 1))
+        end += pause + length
+    up_to = max(after_at, up_to)
+    found = states.between(after_at, up_to)
+    assert all(first <= last for first, last in found)
+    rows = [at for first, last in found for at in range(first, last + 1)]
+    assert rows == sorted(noted & set(range(after_at + 1, up_to + 1)))
+
+
 def test_what_is_remembered_is_bounded() -> None:
     states = States()
     for number in range(MOST + 5):

@@ -1,10 +1,12 @@
 """The clients of the kill test, in a process of their own: the Python client as everybody uses it, with a diary each.
 
-    python -m tests.e2e.kill.clients URL FOLDER COUNT LATE_S SEED CODES_FILE
+    python -m tests.e2e.kill.clients URL[,URL...] FOLDER COUNT LATE_S SEED CODES_FILE [EVERY]
 
-Two thirds come at once (then ``ready`` is printed), the others within ``LATE_S`` seconds, some of them while there is
-no hub. After a line ``finish AT`` each goes on until it has everything up to that arrival number, writes its diary
-into the folder, and ends; then ``done`` is printed.
+Each of the URLs gets as many clients of every kind. Every so many-th (``EVERY``, 10) wants the whole market; where
+those are fewer than every tenth, most of the others want a few names. Two thirds come at once (then ``ready`` is
+printed), the others within ``LATE_S`` seconds, some of them while there is no hub. After a line ``finish AT`` each
+goes on until it has everything up to that arrival number, writes its diary into the folder, and ends; then ``done`` is
+printed.
 """
 
 import asyncio
@@ -27,12 +29,16 @@ PATTERNS: Final = (
     ("tick:9*",),
 )
 TRY_AGAIN_S: Final = 0.5
+MANY: Final = 10
+MOST_FEW: Final = 60
 
 
-def some_topics(number: int, chance: random.Random, codes: list[str]) -> list[str]:
-    """What a client wants: every tenth the whole market, the others patterns, names, or both of them."""
-    if number % 10 == 0:
+def some_topics(number: int, chance: random.Random, codes: list[str], every: int) -> list[str]:
+    """What a client wants: every so many-th the whole market, the others patterns, names, or both of them."""
+    if number % every == 0:
         return ["tick:*"]
+    if every > MANY and number % MANY != 1:
+        return [f"tick:{code}" for code in chance.sample(codes, chance.randint(1, MOST_FEW))]
     names = [f"tick:{code}" for code in chance.sample(codes, chance.randint(1, min(200, len(codes) // 4)))]
     match number % 3:
         case 0:
@@ -113,13 +119,16 @@ class Writer:
             self._diary.take_gap("*", "another history")
 
 
-async def main(url: str, folder: Path, count: int, late_s: float, seed: int, codes: list[str]) -> None:
+async def main(
+    urls: list[str], folder: Path, count: int, late_s: float, seed: int, codes: list[str], every: int = 10
+) -> None:
     """Run all clients."""
     loop = asyncio.get_running_loop()
     finish: asyncio.Future[int] = loop.create_future()
     chance = random.Random(seed)
-    diaries = [Diary(some_topics(n, chance, codes), chance.choice(("msgpack", "json"))) for n in range(count)]
-    writers = [Writer(url, diary, finish) for diary in diaries]
+    diaries = [Diary(some_topics(n, chance, codes, every), chance.choice(("msgpack", "json"))) for n in range(count)]
+    # So that clients of every kind come to each of the hubs.
+    writers = [Writer(urls[n * 7 // 3 % len(urls)], diary, finish) for n, diary in enumerate(diaries)]
 
     async def live(number: int) -> None:
         if number % 3 == 2:
@@ -150,6 +159,7 @@ def _say(word: str) -> None:
 
 
 if __name__ == "__main__":
-    _url, _folder, _count, _late_s, _seed, _codes_file = sys.argv[1:]
+    _urls, _folder, _count, _late_s, _seed, _codes_file, *_every = sys.argv[1:]
     _codes = Path(_codes_file).read_text(encoding="utf-8").split()
-    asyncio.run(main(_url, Path(_folder), int(_count), float(_late_s), int(_seed), _codes))
+    _numbers = int(_count), float(_late_s), int(_seed)
+    asyncio.run(main(_urls.split(","), Path(_folder), *_numbers, _codes, *map(int, _every)))

@@ -67,6 +67,10 @@ class Child:
         self._process.stdin.write(f"{line}\n".encode())
         await self._process.stdin.drain()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, without waiting."""
+        self._process.send_signal(number)
+
     async def kill(self) -> None:
         """End it with SIGKILL, and wait until it is gone."""
         with suppress(ProcessLookupError):

@@ -19,6 +19,14 @@ HEARTBEAT_S: Final = "0.05"
 class Line(FaultProxy):
     """A line that stays where it is while the hub behind it dies and comes back elsewhere."""
 
+    def lead_nowhere(self) -> None:
+        """Let nobody through any more who comes."""
+        self._there, self._port = self._port, 0
+
+    def lead_back(self) -> None:
+        """Let through again."""
+        self._port = self._there
+
     def lead_to(self, hub: HubProcess) -> None:
         """Connect to another hub from now on."""
         self._port = hub.port

@@ -136,7 +136,9 @@ class ScriptedFeeder:
         while (await self.hear("ack"))["batch"] < self.number:
             pass
 
-    async def put(self, rows: Iterable[Row], recv_us: int | None = None, *, counted: bool = True) -> None:
+    async def put(
+        self, rows: Iterable[Row], recv_us: int | None = None, *, counted: bool = True, is_state: bool = False
+    ) -> None:
         """Send the next batch. ``counted``: its rows are new, so that clients must get them."""
         self.number += 1
         recv_us = TEN_MS * 1000 + self.number if recv_us is None else recv_us
@@ -144,7 +146,7 @@ class ScriptedFeeder:
         if counted:
             for row in rows:
                 self.given.add(row, recv_us)
-        batch = [self.number, "tick", rows, recv_us]
+        batch = [self.number, "tick", rows, recv_us, *([True] if is_state else [])]
         self._kept.append(batch)
         await self.send(batch)
 

@@ -90,9 +90,9 @@ def make_hub(
     )
 
 
-def publish(hub: Hub, *codes: str, time_ms: int = 1) -> None:
+def publish(hub: Hub, *codes: str, time_ms: int = 1, is_state: bool = False) -> None:
     """Publish one tick for each code, in order, as one batch."""
-    hub.publish("tick", [tick(code, time_ms) for code in codes], 1)
+    hub.publish("tick", [tick(code, time_ms) for code in codes], 1, is_state=is_state)
 
 
 class Client:

@@ -1,0 +1,65 @@
+"""Puts what the feed published into an edge's hub: numbered rows, with the notices at their places."""
+
+from itertools import compress
+from operator import attrgetter
+from typing import Any, Final
+
+from bridge.relay.logreader import Stretch
+from bridge.relay.turn import Rows
+from hub.core import Hub
+from hub.followed import FollowedHistory
+from hub.rows import Rows as GivenRows
+from hub.topic import Topic
+from hub.watch import Watch
+
+_channel_of: Final = attrgetter("channel")
+_code_of: Final = attrgetter("code")
+
+
+class Receiver:
+    """Puts what the feed published into the hub, as it is."""
+
+    def __init__(self, hub: Hub, history: FollowedHistory, watch: Watch) -> None:
+        self._hub = hub
+        self._history = history
+        self._watch = watch
+        self._topics: dict[str, Topic] = {}  # by name
+
+    def take(self, stretch: Stretch) -> None:
+        """Take rows, and the notices at their places."""
+        rows, start, at = stretch.rows, 0, stretch.begin.at
+        for states in stretch.states:
+            self._history.states.note(*states)
+        for notice in stretch.notices:
+            end = start + notice.after_at - at
+            self._take(rows, start, end)
+            start, at = end, notice.after_at
+            self._hub.announce(notice.topic, notice.from_ms, notice.to_ms)
+        self._take(rows, start, len(rows.rows))
+
+    def _take(self, rows: Rows, start: int, end: int) -> None:
+        if start == end:
+            return
+        part = slice(start, end)
+        names, packed, times = rows.names[part], rows.rows[part], rows.times[part]
+        known = self._topics
+        created: list[Topic] = []
+        try:
+            topics = list(map(known.__getitem__, names))
+        except KeyError:
+            for name in names:
+                if name not in known:
+                    channel, _, code = name.partition(":")
+                    created.append(known.setdefault(name, self._history.topic(channel, code)))
+            topics = list(map(known.__getitem__, names))
+        self._history.extend(topics, rows.seqs[part], times, rows.recvs[part], packed)
+        self._hub.took(created, end - start, rows.recvs[end - 1])
+        self._note(topics, times, packed)
+
+    def _note(self, topics: list[Topic], times: Any, packed: Any) -> None:
+        channels = list(map(_channel_of, topics))
+        if channels.count("tick") < len(channels):  # most often all of them are ticks
+            is_tick = list(map("tick".__eq__, channels))
+            topics, times, packed = (list(compress(column, is_tick)) for column in (topics, times, packed))
+        if topics:
+            self._watch.note(GivenRows("tick", list(map(_code_of, topics)), times, packed))

@@ -1,0 +1,242 @@
+"""A `bridge.relay.boundary.Relay` over Redis.
+
+Keys carry the relay's name, and a hash tag, so that what one script touches lies on one server of a Cluster:
+
+    {NAME:SHARD}:head     hash: epoch, token, last turn, and the turn with which the newest rows were written
+    {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
+    {NAME:SHARD}:newest   the newest rows as they were then; what followed is in the stream
+    {NAME:SHARD}:live     channel
+    {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoScriptError, RedisError
+
+from bridge.redis import scripts
+from bridge.redis.address import TIMEOUT_S, Address, close
+from bridge.redis.line import AnsweredLine
+from bridge.redis.listening import Incoming, Listening
+from bridge.redis.scripts import Script
+from bridge.redis.words import explain
+from bridge.relay.boundary import Addition, Head, Refused, RelayAway
+from bridge.relay.newest import Newest, after, pack, unpack
+
+MOST_QUESTIONS: Final = 1000
+
+_topics: Final = msgspec.msgpack.Decoder(list[str])
+_question: Final = msgspec.msgpack.Decoder(tuple[bytes, str])
+_Answer = TypeVar("_Answer")
+
+
+class RedisRelay:
+    """The relay of one deployment.
+
+    Args:
+        name: several deployments may share a Redis under different names.
+    """
+
+    def __init__(self, address: Address, name: str, shards: int) -> None:
+        self.shards = shards
+        self._address = address
+        self._name = name
+        self._client: Any = address.client()  # what its calls return is typed for both kinds of decoding at once
+        self._line: AnsweredLine | None = None
+        self._publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
+
+    async def lease(self, owner: str, lease_ms: int) -> int | None:
+        """Become the feed."""
+        token = await self._run(scripts.LEASE, self._keys("lease", "token"), owner, lease_ms)
+        return None if token is None else int(token)
+
+    async def hold(self, owner: str, token: int, lease_ms: int, state: bytes) -> None:
+        """Go on being the feed."""
+        keys = self._keys("lease", "state", "live")
+        _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
+
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece."""
+        _expect(await self._run(scripts.KEEP, self._keys("lease", f"kept:{kind}"), owner, token, piece))
+
+    async def fence(self, shard: int, token: int, epoch: str) -> Head:
+        """Let no older feed write."""
+        found = await self._run(scripts.FENCE, self._keys("head", "rows", of=shard), token, epoch)
+        if not isinstance(found, list):
+            raise Refused("a newer feed writes")
+        return Head(found[0].decode(), int(found[1]), found[2].decode(), found[3])
+
+    async def begin(self, shard: int, token: int, epoch: str, newest: Sequence[Newest]) -> None:
+        """Begin a shard anew."""
+        keys = self._keys("head", "rows", "newest", of=shard)
+        _expect(await self._run(scripts.BEGIN, keys, token, epoch, pack(newest)))
+
+    async def append(self, additions: Iterable[Addition]) -> None:
+        """Add the parts of a turn, each as soon as it is made."""
+        if isinstance(self._client, RedisCluster):
+            calls = map(self._addition, additions)
+            answers = await _away(asyncio.gather(*(self._run(scripts.APPEND, keys, *values) for keys, values in calls)))
+        else:
+            answers = await _away(self._append(additions))
+        for answer in answers:
+            _expect(answer)
+
+    async def _append(self, additions: Iterable[Addition]) -> list[Any]:
+        line, script, count = await self._open_line(), scripts.APPEND, 0
+        try:
+            for count, (keys, values) in enumerate(map(self._addition, additions), 1):  # noqa: B007 - it is used
+                line.write("EVALSHA", script.sha, len(keys), *keys, *values)
+            async with asyncio.timeout(TIMEOUT_S):
+                return await line.answers(count)
+        except BaseException:  # what it will say now belongs to nobody
+            self._line = None
+            await line.close()
+            raise
+
+    async def _open_line(self) -> AnsweredLine:
+        """The connection for what has to be fast; it knows the script."""
+        if self._line is not None and not self._line.is_open:
+            await self._line.close()
+            self._line = None
+        if self._line is None:
+            line = AnsweredLine()
+            await line.open(self._client.connection_pool)
+            self._line = line
+            line.write("SCRIPT", "LOAD", scripts.APPEND.text)
+            async with asyncio.timeout(TIMEOUT_S):
+                await line.answers(1)
+        return self._line
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Incoming]:
+        """Hear everything."""
+        incoming = Incoming()
+        async with AsyncExitStack() as stack:
+            try:
+                for client, channels in await self._servers():
+                    if client is not self._client:
+                        stack.push_async_callback(client.aclose)
+                    listening = Listening(incoming)
+                    stack.push_async_callback(listening.close)
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await listening.begin(client.connection_pool, channels, sharded=self._publish == "SPUBLISH")
+                yield incoming
+            except (RedisError, OSError, TimeoutError) as error:
+                raise RelayAway(explain(error)) from None
+
+    async def state(self) -> bytes:
+        """What the feed told last."""
+        return await _away(self._client.get(self._key("state"))) or b""
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """A piece, or the beginning of it."""
+        found: bytes = await _away(self._client.getrange(self._key(f"kept:{kind}"), 0, most - 1))
+        return found
+
+    async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
+        """The newest rows of a shard."""
+        keys = self._keys("head", "newest", "rows", of=shard)
+        epoch, token, last, written, follow = await self._run(scripts.NEWEST, keys)
+        head = Head(epoch.decode(), int(token), last.decode(), b"")
+        return head, after(unpack(written) if written else (), follow)
+
+    async def read(self, shard: int, after: str, most: int) -> list[tuple[str, bytes]]:
+        """Messages of the stream."""
+        start = f"({after}" if after else "-"
+        found = await _away(self._client.xrange(self._key("rows", shard), min=start, count=most))
+        return [(turn.decode(), fields[b"m"]) for turn, fields in found]
+
+    async def wish(self, edge: str, topics: Sequence[str], lease_ms: int) -> None:
+        """Say what an edge wants."""
+        wish = msgspec.msgpack.encode(list(topics))
+        await self._run(scripts.WISH, self._keys("wishes", "ends"), edge, wish, lease_ms)
+
+    async def wishes(self) -> Mapping[str, Sequence[str]]:
+        """What edges want."""
+        found = await self._run(scripts.WISHES, self._keys("wishes", "ends"))
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {edge.decode(): _topics.decode(wish) for edge, wish in pairs}
+
+    async def ask(self, question: bytes, answer_to: str, keep_ms: int) -> None:
+        """Ask the feed."""
+        asked = msgspec.msgpack.encode((question, answer_to))
+        await self._run(scripts.POST, self._keys("asks"), asked, keep_ms, MOST_QUESTIONS)
+
+    async def asked(self, wait_s: float) -> tuple[bytes, str] | None:
+        """The next question."""
+        found = await self._pop(self._key("asks"), wait_s)
+        return None if found is None else _question.decode(found)
+
+    async def answer(self, answer_to: str, answer: bytes, keep_ms: int) -> None:
+        """Answer a question."""
+        await self._run(scripts.POST, [self._key(f"answers:{answer_to}")], answer, keep_ms, 1)
+
+    async def answered(self, answer_to: str, wait_s: float) -> bytes | None:
+        """The answer."""
+        return await self._pop(self._key(f"answers:{answer_to}"), wait_s)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._line is not None:
+            await self._line.close()
+        await close(self._client)
+
+    def _key(self, what: str, shard: int | None = None) -> str:
+        return f"{{{self._name}}}:{what}" if shard is None else f"{{{self._name}:{shard}}}:{what}"
+
+    def _keys(self, *what: str, of: int | None = None) -> list[str]:
+        return [self._key(one, of) for one in what]
+
+    def _addition(self, addition: Addition) -> tuple[list[str], tuple[Any, ...]]:
+        turn = addition.turn
+        values = (turn.token, addition.epoch, str(turn), addition.previous, str(addition.keep_from), self._publish)
+        newest = () if addition.newest is None else (pack(addition.newest),)
+        return self._keys("head", "rows", "newest", "live", of=addition.shard), (*values, addition.message, *newest)
+
+    async def _servers(self) -> list[tuple[Redis, list[str]]]:
+        """The servers to listen to, each with its channels."""
+        channels = [self._key("live"), *(self._key("live", shard) for shard in range(self.shards))]
+        client = self._client
+        if not isinstance(client, RedisCluster):
+            return [(client, channels)]
+        await client.initialize()
+        by_node: dict[tuple[str, int], list[str]] = {}
+        for channel in channels:
+            node = client.get_node_from_key(channel)
+            if node is None:
+                raise RelayAway(f"no server of the Cluster has {channel}")
+            by_node.setdefault((str(node.host), int(node.port)), []).append(channel)
+        return [(self._address.node(host, port), own) for (host, port), own in by_node.items()]
+
+    async def _pop(self, key: str, wait_s: float) -> bytes | None:
+        """Wait in short turns: the answer to a call that blocks for longer would be taken for lost."""
+        found = await _away(self._client.blpop([key], timeout=min(wait_s, TIMEOUT_S / 2)))
+        return None if found is None else found[1]
+
+    async def _run(self, script: Script, keys: Sequence[str], *values: Any) -> Any:
+        arguments = (len(keys), *keys, *values)
+
+        async def run() -> Any:
+            try:
+                return await self._client.evalsha(script.sha, *arguments)
+            except NoScriptError:
+                return await self._client.eval(script.text, *arguments)
+
+        return await _away(run())
+
+
+async def _away(call: Awaitable[_Answer]) -> _Answer:
+    try:
+        return await call
+    except (RedisError, OSError, TimeoutError) as error:
+        raise RelayAway(explain(error)) from None
+
+
+def _expect(answer: object) -> None:
+    if answer != b"OK":
+        raise Refused("Redis has a newer feed, or not what this one published")

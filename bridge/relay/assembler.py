@@ -1,0 +1,110 @@
+"""Puts the parts of turns together and in order, whatever came twice, late or not at all. Pure.
+
+What follows the position that was reached is handed out, each row once; what is missing shows as a hole. Two feeds of
+one epoch number alike, so that a turn of one goes on after a turn of the other wherever the positions meet.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bridge.relay.logreader import Stretch
+from bridge.relay.turn import Part, Position, StateRows, TurnId, pick, splice
+from hub.past import GapNotice
+
+MAX_WAITING_ROWS: Final = 500_000
+"""Rows of turns that can't be handed out yet. More are let go: they are read again from the stream."""
+
+
+class Assembler:
+    """What has come of one epoch.
+
+    Args:
+        position: everything up to it is there already.
+    """
+
+    def __init__(self, epoch: str, position: Position) -> None:
+        self.epoch = epoch
+        self.position = position
+        self.applied = TurnId(0, 0)
+        """The newest turn that was handed out: in the streams, whatever is needed comes after it."""
+        self.let_go = 0
+        """Rows that had to be let go because too many waited."""
+        self._turns: dict[TurnId, dict[int, Part]] = {}
+        self._waiting_rows = 0
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether something has come that can't follow yet, other than a turn whose last parts are on their way."""
+        if len(self._turns) != 1:
+            return bool(self._turns)
+        return any(part.begin > self.position for parts in self._turns.values() for part in parts.values())
+
+    def put(self, part: Part) -> None:
+        """Take a part of a turn of this epoch."""
+        if part.end <= self.position:
+            return
+        if self._waiting_rows > MAX_WAITING_ROWS:
+            self.let_go += self._waiting_rows
+            self.forget()
+        parts = self._turns.setdefault(part.turn, {})
+        if part.shard not in parts:
+            parts[part.shard] = part
+            self._waiting_rows += len(part.rows.rows)
+
+    def forget(self) -> None:
+        """Let go of everything that can't follow yet."""
+        self._turns.clear()
+        self._waiting_rows = 0
+
+    def take(self) -> Iterator[Stretch]:
+        """What can follow now, in order. Each is behind this position once it was handed out."""
+        while self._turns:
+            turn = next(filter(self._follows, sorted(self._turns)), None)
+            if turn is None:
+                return
+            parts = self._drop(turn)
+            yield self._advance(parts)
+            self.applied = max(self.applied, turn)
+
+    def take_answer(self, part: Part) -> Stretch | None:
+        """What follows, of what the feed answered; None where it has nothing more. It must not begin after a hole."""
+        if part.begin > self.position:
+            raise ValueError(f"the feed's answer begins at {part.begin}, behind {self.position}")
+        return self._advance([part]) if part.end > self.position else None
+
+    def _follows(self, turn: TurnId) -> bool:
+        """Whether a turn can be handed out; one that is behind is dropped."""
+        parts = self._turns[turn]
+        part = next(iter(parts.values()))
+        if part.end <= self.position:
+            self._drop(turn)
+            return False
+        return part.begin <= self.position and sum(1 << shard for shard in parts) == part.shards
+
+    def _drop(self, turn: TurnId) -> list[Part]:
+        parts = list(self._turns.pop(turn).values())
+        self._waiting_rows -= sum(len(part.rows.rows) for part in parts)
+        return parts
+
+    def _advance(self, parts: list[Part]) -> Stretch:
+        """The rest of a turn that lies behind the position, which moves to its end."""
+        begin, end = self.position, parts[0].end
+        rows = splice([part.rows for part in parts])
+        known = begin.at - parts[0].begin.at
+        if known > 0:
+            rows = pick(rows, range(known, len(rows.rows)))
+        self.position = end
+        return Stretch(begin, end, rows, _notices_after(begin, parts[0]), _states_after(begin, parts[0]))
+
+
+def _notices_after(position: Position, part: Part) -> list[GapNotice]:
+    """The notices of a turn that lie behind a position within it."""
+    told = position.told - (part.begin.told if part.begin.at == position.at else 0)
+    here = [notice for notice in part.notices if notice.after_at == position.at]
+    return [*here[told:], *(notice for notice in part.notices if notice.after_at > position.at)]
+
+
+def _states_after(position: Position, part: Part) -> StateRows:
+    """The stretches of states of a turn that lie behind a position within it."""
+    after = position.at + 1
+    return tuple((max(first_at, after), last_at) for first_at, last_at in part.states if last_at >= after)

@@ -1,0 +1,119 @@
+"""Reads what a hub published, as it goes to other processes: rows with their columns, notices at their places.
+
+It stands in the log as a lagging client does: nothing is kept for it, however long the relay is away, and what memory
+has let go comes from the journal.
+"""
+
+from array import array
+from bisect import bisect_right
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from bridge.relay.turn import Position, Rows, StateRows, no_rows
+from hub.history import History
+from hub.past import GapNotice
+from hub.segment import EVERYTHING, Segment
+
+_name_of: Final = attrgetter("name")
+
+
+class Lost(Exception):  # noqa: N818 (it reads as what happened)
+    """Rows that were to be read are held nowhere any more; from ``at`` on there may be some."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(f"history no longer holds all rows up to {at}")
+        self.at = at
+
+
+class Stretch(NamedTuple):
+    """What follows a position, and where it ends."""
+
+    begin: Position
+    end: Position
+    rows: Rows
+    notices: list[GapNotice]
+    states: StateRows = ()
+
+
+class LogReader:
+    """A place in a history.
+
+    Args:
+        position: where to begin. Raises Lost where that is before all that is held.
+    """
+
+    def __init__(self, history: History, position: Position) -> None:
+        self._history = history
+        self._cursor = history.cursor_after(position.at)
+        if self._cursor.at > position.at:
+            raise Lost(self._cursor.at)
+        self._position = Position(position.at, 0)
+        self._early = self._take_notices()[position.told :]  # that are right here
+        self._position = position
+
+    def read(self, most: int) -> Stretch | None:
+        """What follows, up to about so many rows, of what was delivered; None where nothing does. Raises Lost."""
+        history, cursor, begin = self._history, self._cursor, self._position
+        rows = no_rows()
+        notices, self._early = self._early, []
+        self._position = Position(begin.at, begin.told + len(notices))
+        while len(rows.rows) < most:
+            before = self._position
+            segment, places = cursor.look(history.delivered_at, EVERYTHING, {}, most)
+            is_whole = not places or all(segment.rows[places[0] : places[-1] + 1])  # a row is never empty
+            lost = () if is_whole else set(places) - set(cursor.without_losses(segment, places))
+            if lost or cursor.losses:
+                raise Lost(segment.first_at + max(lost) if lost else cursor.at)
+            if cursor.at > before.at:
+                _add(rows, segment, before.at + 1 - segment.first_at, cursor.at + 1 - segment.first_at)
+                self._position = Position(cursor.at, 0)
+            notices += self._take_notices()
+            if self._position == before:
+                break
+        end = self._position
+        if end == begin:
+            return None
+        return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at))
+
+    def _take_notices(self) -> list[GapNotice]:
+        notices = list(self._cursor.take_notices())
+        self._position = Position(self._position.at, self._position.told + len(notices))
+        return notices
+
+
+def position_of(history: History) -> Position:
+    """Where a history ends, as far as it was delivered."""
+    at = history.delivered_at
+    return Position(at, len(history.notices(at, at)))
+
+
+def _add(rows: Rows, segment: Segment, start: int, stop: int) -> None:
+    """Add what is at some positions of a segment: all of it is there."""
+    part = slice(start, stop)
+    topics = segment.topics[part]
+    for column, more in zip(
+        rows,
+        (
+            map(_name_of, topics),
+            range(segment.first_at + start, segment.first_at + stop),
+            segment.seqs[part],
+            segment.times[part],
+            _recvs(segment, start, stop),
+            segment.rows[part],
+        ),
+        strict=True,
+    ):
+        column.extend(more)  # type: ignore[attr-defined]  # lists and arrays
+
+
+def _recvs(segment: Segment, start: int, stop: int) -> "array[int]":
+    recvs = array("q")
+    marks = segment.recvs
+    number = bisect_right(marks, start, key=lambda mark: mark[0]) - 1
+    while start < stop:
+        end = marks[number + 1][0] if number + 1 < len(marks) else stop
+        count = min(stop, end) - start
+        recvs.extend(array("q", [marks[number][1]]) * count)
+        start += count
+        number += 1
+    return recvs

@@ -1,0 +1,75 @@
+"""The feed, as the rest of an edge sees it: a source that numbers its rows itself."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from time import monotonic
+
+from bridge.relay.state import State
+from bridge.source import Sink
+
+
+class FeedAfar:
+    """A `bridge.source.Source` that is told how the feed is.
+
+    Args:
+        state: what the feed told last.
+        monotonic_s: seconds that only ever grow.
+    """
+
+    continues = True
+
+    def __init__(self, state: State, monotonic_s: Callable[[], float] = monotonic) -> None:
+        self.wanted: frozenset[str] = frozenset()
+        """The topics that clients of this edge want now."""
+        self.on_want: Callable[[], None] = _nothing
+        self._state = state
+        self._monotonic_s = monotonic_s
+        self._told_s = monotonic_s()
+
+    @property
+    def name(self) -> str:
+        """Of the feed's source."""
+        return self._state.source
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its prices are invented."""
+        return self._state.simulated
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Those of the feed's source."""
+        return frozenset(self._state.channels)
+
+    @property
+    def trading_days(self) -> frozenset[date] | None:
+        """Those that it knows."""
+        days = self._state.trading_days
+        return None if days is None else frozenset(days)
+
+    @property
+    def markets(self) -> Mapping[str, int]:
+        """The markets that rows are due of."""
+        return self._state.markets
+
+    def tell(self, state: State) -> None:
+        """Take how the feed is."""
+        self._state = state
+        self._told_s = self._monotonic_s()
+
+    def now_ms(self) -> int:
+        """The source's clock, running on since it was told last."""
+        return self._state.now_ms + int((self._monotonic_s() - self._told_s) * 1000 * self._state.pace)
+
+    def want(self, topics: frozenset[str]) -> None:
+        """Pass on what is wanted."""
+        self.wanted = topics
+        self.on_want()
+
+    async def run(self, sink: Sink) -> None:
+        """Rows come another way, already numbered: see `bridge.relay.follower`."""
+        raise NotImplementedError
+
+
+def _nothing() -> None:
+    """Nobody passes wishes on yet."""

@@ -1,0 +1,207 @@
+"""A turn of the feed's hub as it travels: one message for each shard, the very bytes that clients get inside.
+
+Rows stay packed from the feed to the client: beside them travel columns of what an edge has to know of each. A message
+names the stretch of history that its turn covers, and which other shards have a part of it. So whoever has all parts
+can splice them, and sees a hole by the positions alone, whatever was published how often.
+"""
+
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, pairwise
+from operator import itemgetter
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from hub.past import GapNotice
+
+MAX_SHARDS: Final = 64
+"""A message has one bit for each."""
+
+MAGIC: Final = b"AT2\n"
+"""What messages begin with."""
+_HEADER: Final = struct.Struct("<4s8sQQqIqIQIIII")
+NUMBERS: Final = 4
+"""Of 8 bytes for each row, row by row: arrival number, seq, time, recv. A column of 4 bytes follows: lengths."""
+NUMBERS_BYTES: Final = 8 * NUMBERS
+_HEAD: Final = struct.Struct(f"{NUMBERS_BYTES}s")
+
+StateRows = tuple[tuple[int, int], ...]
+"""The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows])
+
+
+class MalformedError(ValueError):
+    """A message that no feed of this version wrote."""
+
+
+class Position(NamedTuple):
+    """A place in history: everything up to row ``at``, and the first ``told`` gap notices right after it."""
+
+    at: int
+    told: int
+
+
+class TurnId(NamedTuple):
+    """Names a turn: the fencing token of the feed that published it, and its number under that token, from 1."""
+
+    token: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.token}-{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> "TurnId":
+        """Read what `str` wrote; an empty text is before all turns."""
+        token, _, number = text.partition("-")
+        return cls(int(token or 0), int(number or 0))
+
+
+class Rows(NamedTuple):
+    """Numbered rows in columns, in order of arrival. ``names`` are topics, such as ``tick:600000.SH``.
+
+    ``rows`` are as clients get them.
+    """
+
+    names: Sequence[str]
+    ats: Sequence[int]
+    seqs: Sequence[int]
+    times: Sequence[int]
+    recvs: Sequence[int]
+    rows: Sequence[bytes]
+
+
+class Part(NamedTuple):
+    """What one shard has of a turn. ``shards``: a bit for every shard that has a part.
+
+    The notices and the states are those of the whole turn, in each part.
+    """
+
+    shard: int
+    epoch: str
+    turn: TurnId
+    begin: Position
+    end: Position
+    shards: int
+    rows: Rows
+    notices: Sequence[GapNotice]
+    states: StateRows = ()
+
+
+def shard_of(name: str, shards: int) -> int:
+    """The shard of a topic: the same in every process and version, since old messages are read by new edges."""
+    return crc32(name.encode()) % shards
+
+
+def no_rows() -> Rows:
+    """Columns to add to."""
+    return Rows([], array("q"), array("q"), array("q"), array("q"), [])
+
+
+def pick(rows: Rows, places: Sequence[int]) -> Rows:
+    """Some of the rows, by place."""
+    if len(places) < 2:
+        return Rows(*([column[place] for place in places] for column in rows))  # type: ignore[arg-type]  # all alike
+    return Rows(*map(itemgetter(*places), rows))
+
+
+def splice(parts: Sequence[Rows]) -> Rows:
+    """Rows of several shards as one, in order of arrival."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = Rows(*(list(chain.from_iterable(columns)) for columns in zip(*parts, strict=True)))
+    return pick(joined, sorted(range(len(joined.ats)), key=joined.ats.__getitem__))
+
+
+def encode(part: Part) -> bytes:
+    """The message of a part."""
+    names, rows = part.rows.names, part.rows.rows
+    numbers = _interleave(part.rows).tobytes()
+    return _message(part, names, numbers, rows, _pack((part.notices, part.states)))
+
+
+def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """The messages of a turn, each with its shard, one after the other: the first can travel while others are made.
+
+    Args:
+        turn: all of it; ``shard`` and ``shards`` mean nothing.
+        shards: that of every row. Without rows it is the first's.
+    """
+    counts = sorted(Counter(shards).items()) or [(0, 0)]
+    mask = sum(1 << shard for shard, _ in counts)
+    beside = _pack((turn.notices, turn.states))
+    names, rows = turn.rows.names, turn.rows.rows
+    heads: Sequence[bytes] = [head for (head,) in _HEAD.iter_unpack(_interleave(turn.rows))]
+    if len(counts) > 1:  # all are sorted at once, those of a shard staying in order: cheaper than to pick for each
+        pick_all = itemgetter(*sorted(range(len(shards)), key=shards.__getitem__))
+        names, rows, heads = pick_all(names), pick_all(rows), pick_all(heads)
+    start = 0
+    for shard, count in counts:
+        part = slice(start, start + count)
+        head = turn._replace(shard=shard, shards=mask)
+        yield shard, _message(head, names[part], b"".join(heads[part]), rows[part], beside)
+        start = part.stop
+
+
+def _interleave(rows: Rows) -> "array[int]":
+    """The numbers of rows, row by row, so that those of one row are one piece."""
+    numbers = array("q", bytes(NUMBERS_BYTES * len(rows.rows)))
+    for offset, column in enumerate((rows.ats, rows.seqs, rows.times, rows.recvs)):
+        numbers[offset::NUMBERS] = column if isinstance(column, array) else array("q", column)
+    return numbers
+
+
+def _message(part: Part, names: Sequence[str], numbers: bytes, rows: Sequence[bytes], beside: bytes) -> bytes:
+    text = "\n".join(names).encode()
+    header = _HEADER.pack(
+        MAGIC,
+        bytes.fromhex(part.epoch),
+        *part.turn,
+        *part.begin,
+        *part.end,
+        part.shards,
+        len(rows),
+        len(text),
+        len(beside),
+        part.shard,
+    )
+    lengths = array("I", map(len, rows)).tobytes()
+    return b"".join((header, numbers, lengths, text, beside, *rows))
+
+
+def decode(message: bytes) -> Part:
+    """Take a message apart. Raises MalformedError."""
+    try:
+        magic, epoch, token, number, at, told, end_at, end_told, shards, count, text_bytes, beside_bytes, shard = (
+            _HEADER.unpack_from(message)
+        )
+        if magic != MAGIC:
+            raise MalformedError("a message of another version")
+        offset = _HEADER.size
+        numbers = array("q", message[offset : offset + NUMBERS_BYTES * count])
+        offset += NUMBERS_BYTES * count
+        lengths = array("I", message[offset : offset + 4 * count])
+        offset += 4 * count
+        text = message[offset : offset + text_bytes].decode()
+        offset += text_bytes
+        notices, states = _beside.decode(message[offset : offset + beside_bytes])
+        offset += beside_bytes
+        ends = list(accumulate(lengths, initial=offset))
+        rows = [message[start:end] for start, end in pairwise(ends)]
+        if ends[-1] != len(message) or not len(numbers) == NUMBERS * len(lengths) == NUMBERS * count:
+            raise MalformedError("a message of another length than it says")
+        names = text.split("\n") if text else []
+        if len(names) != count:
+            raise MalformedError(f"a message of {count} rows with {len(names)} topics")
+    except (struct.error, ValueError, msgspec.DecodeError) as error:
+        raise MalformedError(str(error)) from None
+    ats, seqs, times, recvs = (numbers[offset::NUMBERS] for offset in range(NUMBERS))
+    found = Rows(names, ats, seqs, times, recvs, rows)
+    begin, end = Position(at, told), Position(end_at, end_told)
+    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states)

@@ -1,0 +1,210 @@
+"""A feed's hub and an edge over a relay in memory that fails on demand, for tests of the relay's two ends together."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from bridge.relay.assembler import Assembler
+from bridge.relay.beginning import Beginning, wait_for_beginning
+from bridge.relay.boundary import Addition, Relay, RelayAway
+from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.keeping import Keeping
+from bridge.relay.logreader import Stretch
+from bridge.relay.memory import MemoryRelay
+from bridge.relay.publisher import Publisher
+from bridge.relay.state import State
+from bridge.relay.turn import Position
+from hub.core import Hub
+from hub.past import GapNotice
+from tests.hub.support.core import EPOCH
+
+SHARDS: Final = 4
+PATIENCE_S: Final = 30
+
+
+class FaultyRelay(MemoryRelay):
+    """A relay of which things get lost. What is lost is drawn by ``chance``, with the probability ``faulty``."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__(SHARDS)
+        self.faulty = 0.0
+        self.faults = 0
+        self.away = False
+        self.break_off_after: int | None = None
+        """After so many parts of the next turn the line is cut, once."""
+        self._chance = chance
+
+    def is_lost(self) -> bool:
+        lost = self._chance.random() < self.faulty
+        self.faults += lost
+        return lost
+
+    async def lease(self, owner: str, lease_ms: int) -> int | None:
+        self._fail()
+        return await super().lease(owner, lease_ms)
+
+    async def append(self, additions: Iterable[Addition]) -> None:
+        self._fail()
+        additions = list(additions)
+        if self.break_off_after is not None:
+            count, self.break_off_after = self.break_off_after, None
+            await super().append(additions[:count])
+            raise RelayAway("the line was cut")
+        if self.is_lost():  # some of it is done, and nobody is told
+            await super().append(additions[: self._chance.randrange(len(additions) + 1)])
+            raise RelayAway("the line was cut")
+        await super().append(additions)
+
+    async def read(self, shard: int, after: str, most: int) -> list[tuple[str, bytes]]:
+        self._fail()
+        if self.is_lost():
+            raise RelayAway("the line was cut")
+        return await super().read(shard, after, most)
+
+    async def state(self) -> bytes:
+        self._fail()
+        return await super().state()
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        self._fail()
+        return await super().kept(kind, most)
+
+    def cut(self) -> None:
+        """End all that listen: they are told."""
+        for incoming in list(self._listeners):
+            incoming.fail()
+
+    def flush(self) -> None:
+        """Forget everything, but who listens."""
+        listeners = self._listeners
+        self.__dict__.update(MemoryRelay(SHARDS).__dict__)
+        self._listeners = listeners
+
+    def _fail(self) -> None:
+        if self.away:
+            raise RelayAway("it is away")
+
+    def _tell(self, message: bytes) -> None:
+        if not self.is_lost():
+            super()._tell(message)
+
+
+def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
+    def state(token: int, at: Position) -> State:
+        return State(token, epoch, *at, SHARDS, "test", True, ["tick"], None, {}, 0, 1.0, "connected", "")
+
+    return state
+
+
+def publisher_of(relay: Relay, hub: Hub, **values: Any) -> Publisher:
+    fixed: dict[str, Any] = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "keeping": Keeping(relay)}
+    given = {**fixed, "state": state_of(hub.epoch), **values}
+    publisher = Publisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
+    hub.on_delivered = publisher.wake
+    return publisher
+
+
+@asynccontextmanager
+async def publishing(relay: Relay, hub: Hub, **values: Any) -> AsyncIterator[Publisher]:
+    """A feed, for the length of a block; killed at its end."""
+    publisher = publisher_of(relay, hub, **values)
+    task = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Edge:
+    """What an edge was handed, in order: rows as name, seq and bytes; notices as they are."""
+
+    def __init__(self) -> None:
+        self.story: list[tuple[str, int, bytes] | GapNotice] = []
+        self.states: set[int] = set()
+        """Arrival numbers of the rows that tell a state."""
+        self.position = Position(0, 0)
+        self.begin = Position(0, 0)
+        self.came = asyncio.Condition()
+        self.follower: Follower
+        self.ended: EpochEnded | None = None
+
+    def take(self, stretch: Stretch) -> None:
+        assert stretch.begin == self.position
+        at, notices = stretch.begin.at, list(stretch.notices)
+        for first_at, last_at in stretch.states:
+            assert at < first_at <= last_at <= stretch.end.at
+            self.states.update(range(first_at, last_at + 1))
+        rows = stretch.rows
+        while notices and notices[0].after_at == at:
+            self.story.append(notices.pop(0))
+        for name, row_at, seq, row in zip(rows.names, rows.ats, rows.seqs, rows.rows, strict=True):
+            at += 1
+            assert row_at == at
+            self.story.append((name, seq, row))
+            while notices and notices[0].after_at == at:
+                self.story.append(notices.pop(0))
+        assert at == stretch.end.at
+        assert not notices
+        self.position = stretch.end
+
+    async def reaches(self, at: int, told: int = 0) -> None:
+        """Return when it has everything up to a place."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.position < Position(at, told):  # noqa: ASYNC110 - it is told by a plain call
+                await asyncio.sleep(0.001)
+
+
+async def beginning_of(relay: Relay, warm_rows: int) -> Beginning:
+    async with asyncio.timeout(PATIENCE_S):
+        found = await wait_for_beginning(relay, warm_rows, asyncio.Event())
+    assert found is not None
+    return found
+
+
+@asynccontextmanager
+async def following(relay: Relay, warm_rows: int = 1_000_000) -> AsyncIterator[Edge]:
+    """An edge, for the length of a block."""
+    beginning = await beginning_of(relay, warm_rows)
+    edge = Edge()
+    edge.position = edge.begin = beginning.position
+    assembler = Assembler(beginning.state.epoch, beginning.position)
+    edge.follower = Follower(relay, assembler, beginning.state, beginning.known_at, edge.take, lambda _: None)
+
+    async def follow() -> None:
+        try:
+            await edge.follower.run()
+        except EpochEnded as ended:
+            edge.ended = ended
+
+    task = asyncio.create_task(follow())
+    try:
+        yield edge
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def story_of(hub: Hub) -> list[tuple[str, int, bytes] | GapNotice]:
+    """All that a hub holds in memory, as an edge must have been handed it."""
+    story: list[tuple[str, int, bytes] | GapNotice] = list(hub.history.notices(0, 0))
+    segment = hub.history.segment_at(hub.history.cursor_after(0))
+    at = 0
+    while segment is not None:
+        for topic, seq, row in zip(segment.topics, segment.seqs, segment.rows, strict=True):
+            assert row is not None
+            at += 1
+            story.append((topic.name, seq, row))
+            story += hub.history.notices(at, at)
+        segment = segment.next  # type: ignore[assignment]
+    return story
+
+
+def states_of(hub: Hub) -> set[int]:
+    """The arrival numbers of all rows of a hub that tell a state."""
+    stretches = hub.history.states.between(0, hub.history.at)
+    return {at for first_at, last_at in stretches for at in range(first_at, last_at + 1)}

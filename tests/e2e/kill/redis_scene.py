@@ -1,0 +1,216 @@
+"""The kill test across processes: a feed, edges and Redis between them, and somebody who kills, pauses and cuts."""
+
+import asyncio
+import random
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from bridge.simulator.universe import build_universe
+from tests.bridge.support.redis_servers import RedisServer
+from tests.e2e.kill.market import SEED
+from tests.e2e.kill.redis_plan import Event, Fault, RedisSize, events
+from tests.e2e.support.child import PATIENCE_S, Child
+from tests.e2e.support.fed_hub import Line
+from tests.e2e.support.plain_client import plain_client
+
+LISTENING: Final = r"Argus Hub is listening on .*"
+LEASE_S: Final = 2
+SMALL_BUFFER: Final = "--client-output-buffer-limit", "pubsub 2mb 1mb 5"
+"""So that Redis cuts off who doesn't keep up while the test still runs."""
+THROTTLED_BYTES_PER_S: Final = 2_000
+
+
+@dataclass
+class Outcome:
+    """What is left to judge: record, diaries, what was done, and what the feed and the edges logged."""
+
+    record: Path
+    diaries: list[Path] = field(default_factory=list)
+    done: list[Fault] = field(default_factory=list)
+    logs: str = ""
+
+
+class RedisScene:
+    """Processes and files of one test. Everything lies in ``folder``."""
+
+    def __init__(self, size: RedisSize, folder: Path) -> None:
+        self._size = size
+        self._folder = folder
+        self._chance = random.Random(size.seed)
+        self._redis = RedisServer(folder / "redis", "--save", "", "--appendonly", "no", *SMALL_BUFFER)
+        self._ports = [_free_port() for _ in range(size.edges + 1)]  # the feed's is the last
+        self._lines: list[Line] = []
+        self._hubs: list[Child] = []
+        self._feeder: Child | None = None
+        self._clients: Child | None = None
+        self._batches = 0
+        self._came = asyncio.Condition()
+        self._following: asyncio.Task[None] | None = None
+
+    async def play(self) -> Outcome:
+        """Do everything, in order. Every process has ended when it returns."""
+        outcome = Outcome(self._folder / "record")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._clear)
+            await self._redis.start()
+            for _ in self._ports:
+                line = Line("127.0.0.1", self._redis.port, "/0")
+                self._lines.append(await stack.enter_async_context(line.serve()))
+            self._hubs = [await self._start(number) for number in range(len(self._ports))]
+            for hub in reversed(self._hubs):
+                await hub.line(LISTENING)
+            clients = await self._start_clients()
+            await clients.line("ready")
+            await self._start_feeder()
+            for event in events(self._size, self._chance):
+                await asyncio.sleep(event.well_s)
+                if event.after_batch:
+                    await self._batch()
+                await self._befall(event)
+                outcome.done.append(event.fault)
+            await self._batch()
+            await self._end_in_order(clients)
+        outcome.diaries = sorted(self._folder.glob("*.diary"))
+        outcome.logs = "".join(path.read_text(encoding="utf-8") for path in sorted(self._folder.glob("hub-*.log")))
+        return outcome
+
+    @property
+    def _feed(self) -> int:
+        return len(self._ports) - 1
+
+    async def _start(self, number: int) -> Child:
+        """Start an edge, or the feed."""
+        redis = f"redis://127.0.0.1:{urlsplit(self._lines[number].url).port}/0"
+        options = ["--port", str(self._ports[number]), "--redis", redis, "--heartbeat-s", "1"]
+        # Slow clients are not what this is about, and all of these share one process.
+        options += ["--stall-s", str(PATIENCE_S), "--ring-rows", "100000", "--drain-s", "1"]
+        if number == self._feed:
+            options += ["--role", "feed", "--source", "feed", "--data", str(self._folder / "data")]
+            options += ["--relay-rows", str(self._size.relay_rows), "--relay-lease-s", str(LEASE_S)]
+        else:
+            options += ["--role", "edge", "--warm-rows", "100000000"]
+        return await Child.start("run_hub.py", *options, log_file=self._folder / f"hub-{number}.log")
+
+    async def _start_clients(self) -> Child:
+        size = self._size
+        codes_file = self._folder / "codes"
+        codes = (profile.code for profile in build_universe(size.symbols, SEED))
+        codes_file.write_text("\n".join(codes), encoding="utf-8")
+        urls = ",".join(f"ws://127.0.0.1:{port}/ws" for port in self._ports[: size.edges])
+        what = (str(size.clients), str(size.phase_s), str(size.seed), str(codes_file), str(size.every))
+        program = ("-m", "tests.e2e.kill.clients", urls, str(self._folder), *what)
+        self._clients = await Child.start(*program, log_file=self._folder / "clients.log")
+        return self._clients
+
+    async def _start_feeder(self) -> None:
+        """Start it, and return when its first batch is written down."""
+        size, now = self._size, str(time.time())
+        url = f"ws://127.0.0.1:{self._ports[self._feed]}/feed"
+        what = (str(size.symbols), str(size.interval_s), str(size.speed), now, now)
+        program = ("-m", "tests.e2e.kill.feeder", url, str(self._folder / "record"), *what)
+        self._feeder = await Child.start(*program, log_file=self._folder / "feeder.log")
+        self._following = asyncio.create_task(self._follow(self._feeder))
+        await self._batch()
+
+    async def _follow(self, feeder: Child) -> None:
+        while True:
+            await feeder.line("batch")
+            async with self._came:
+                self._batches += 1
+                self._came.notify_all()
+
+    async def _batch(self) -> None:
+        """Return at the moment of the next batch."""
+        async with asyncio.timeout(PATIENCE_S), self._came:
+            before = self._batches
+            await self._came.wait_for(lambda: self._batches > before)
+
+    # What befalls them. The pauses are the moments.
+
+    async def _befall(self, event: Event) -> None:
+        line = self._lines[event.edge]
+        match event.fault:
+            case Fault.KILL_EDGE:
+                await self._kill_and_start(event.edge)
+            case Fault.PAUSE_EDGE:
+                await self._pause(self._hubs[event.edge], event.lasts_s)
+            case Fault.KILL_FEED:
+                await self._kill_and_start(self._feed)
+            case Fault.PAUSE_FEED:
+                await self._pause(self._hubs[self._feed], LEASE_S + event.lasts_s)
+            case Fault.KILL_REDIS:
+                await self._redis.kill()
+                await asyncio.sleep(event.lasts_s)
+                await self._redis.start()
+            case Fault.PAUSE_REDIS:
+                await self._redis.do("DEBUG", "SLEEP", event.lasts_s)
+            case Fault.FLUSH_REDIS:
+                await self._redis.do("FLUSHALL")
+            case Fault.CUT_LISTENERS:
+                await self._redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+            case Fault.CUT_ALL:
+                for kind in ("pubsub", "normal"):
+                    await self._redis.do("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+            case Fault.CUT_EDGE:
+                line.cut_after(self._chance.randrange(1, 20_000))
+                await asyncio.sleep(event.lasts_s)
+                line.cut()
+            case Fault.SILENCE_EDGE:
+                line.flowing.clear()
+                await asyncio.sleep(event.lasts_s)
+                line.flowing.set()
+            case Fault.THROTTLE_EDGE:
+                line.bytes_per_s = THROTTLED_BYTES_PER_S
+                await asyncio.sleep(event.lasts_s)
+                line.bytes_per_s = None
+                line.cut()  # what it still holds would take its time
+
+    async def _kill_and_start(self, number: int) -> None:
+        await self._hubs[number].kill()
+        self._hubs[number] = await self._start(number)
+        await self._hubs[number].line(LISTENING)
+
+    @staticmethod
+    async def _pause(hub: Child, lasts_s: float) -> None:
+        hub.signal(signal.SIGSTOP)
+        await asyncio.sleep(lasts_s)
+        hub.signal(signal.SIGCONT)
+
+    async def _end_in_order(self, clients: Child) -> None:
+        """Let the feeder hand over what it has, and every client take it; then the hubs may go."""
+        assert self._feeder
+        assert self._following
+        self._following.cancel()
+        await self._feeder.stop()
+        async with plain_client(f"ws://127.0.0.1:{self._ports[self._feed]}/ws") as last:
+            await clients.tell(f"finish {last.welcome['at']}")
+        await clients.line("done")
+        await clients.ended()
+        for hub in self._hubs:
+            await hub.stop()
+
+    async def _clear(self) -> None:
+        """End what is left."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        for child in (self._feeder, self._clients, *self._hubs):
+            if child is not None and not child.has_ended:
+                sys.stderr.write(child.log()[-4000:])
+                await child.kill()
+        await self._redis.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
