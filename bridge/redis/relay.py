@@ -58,6 +58,19 @@ class RedisRelay:
         keys = self._keys("lease", "state", "live")
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
 
+    async def homes(self) -> Sequence[str]:
+        """For each shard, the replication id of the server that has it."""
+        client = self._client
+        if not isinstance(client, RedisCluster):
+            return [_replication_id(await _away(client.info("replication")))] * self.shards
+        nodes = [client.get_node_from_key(self._key("head", shard)) for shard in range(self.shards)]
+        if None in nodes:
+            raise RelayAway("no server of the Cluster has some of the shards")
+        known = {str(node.name): node for node in nodes}
+        infos = await asyncio.gather(*(_away(client.info("replication", target_nodes=node)) for node in known.values()))
+        found = dict(zip(known, map(_replication_id, infos), strict=True))
+        return [found[str(node.name)] for node in nodes]
+
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write."""
         found = await self._run(scripts.FENCE, self._keys("head", "rows", of=shard), token, epoch)
@@ -216,6 +229,10 @@ async def _away(call: Awaitable[_Answer]) -> _Answer:
         return await call
     except (RedisError, OSError, TimeoutError) as error:
         raise RelayAway(f"{type(error).__name__}: {error}") from None
+
+
+def _replication_id(info: Mapping[str, Any]) -> str:
+    return str(info["master_replid"])
 
 
 def _expect(answer: object) -> None:

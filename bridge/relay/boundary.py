@@ -22,6 +22,10 @@ class Refused(Exception):  # noqa: N818
     """The relay has a newer feed, or not what this one believes to be there: begin again with the lease."""
 
 
+class Ousted(Exception):  # noqa: N818
+    """Another feed leads, or may have led: what is here can't be published as it is."""
+
+
 class Head(NamedTuple):
     """Where a shard stands. All is empty or 0 where it has nothing.
 
@@ -77,6 +81,13 @@ class Relay(Protocol):
 
     async def hold(self, owner: str, token: int, lease_ms: int, state: bytes) -> None:
         """Go on being the feed, and tell the edges how it is: kept, and given to all that listen. Raises Refused."""
+
+    async def homes(self) -> Sequence[str]:
+        """For each shard, the name of the history of the server that has it.
+
+        It is another one where that server may have lost the newest of what it was given: after it was started again,
+        and where a replica took its place.
+        """
 
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write any more. Where the shard has another epoch, nothing is changed. Raises Refused."""

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Set
 from typing import NamedTuple
 
-from bridge.relay.turn import Position, Rows, StateRows, no_rows
+from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import Segment
@@ -32,6 +32,7 @@ class Stretch(NamedTuple):
     rows: Rows
     notices: list[GapNotice]
     states: StateRows = ()
+    fed: Fed = NOT_FED
 
 
 class _Everything(Set[Topic]):
@@ -66,15 +67,21 @@ class LogReader:
         self._early = self._take_notices()[position.told :]  # that are right here
         self._position = position
 
-    def read(self, most: int) -> Stretch | None:
-        """What follows, up to about so many rows, of what was delivered; None where nothing does. Raises Lost."""
+    def read(self, most: int, up_to: Position | None = None) -> Stretch | None:
+        """What follows of what was delivered; None where nothing does. Raises Lost.
+
+        Args:
+            most: about so many rows.
+            up_to: nothing behind it.
+        """
         history, cursor, begin = self._history, self._cursor, self._position
+        last_at = history.delivered_at if up_to is None else min(history.delivered_at, up_to.at)
         rows = no_rows()
         notices, self._early = self._early, []
         self._position = Position(begin.at, begin.told + len(notices))
         while len(rows.rows) < most:
             before = self._position
-            segment, places = cursor.look(history.delivered_at, _EVERYTHING, {}, most)
+            segment, places = cursor.look(last_at, _EVERYTHING, {}, most)
             lost = set(places) - set(cursor.without_losses(segment, places)) if None in segment.rows else ()
             if lost or cursor.losses:
                 raise Lost(segment.first_at + max(lost) if lost else cursor.at)
@@ -85,7 +92,10 @@ class LogReader:
             if self._position == before:
                 break
         end = self._position
-        if end == begin:
+        if up_to is not None and end > up_to:  # too many notices
+            del notices[len(notices) - (end.told - up_to.told) :]
+            end = up_to
+        if end <= begin:
             return None
         return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at))
 
