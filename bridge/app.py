@@ -28,7 +28,7 @@ from bridge.recorder import Recorder
 from bridge.running import keep_running
 from bridge.source import Figures, Observer, ReferenceData, Refusals, Source, SourceStatus, Told
 from hub.calendar import Calendar
-from hub.core import Hub, SourceInfo
+from hub.core import Hub, Refusal, SourceInfo
 from hub.delivery import Delivery
 from hub.endpoint import Endpoint
 from hub.health import Health
@@ -81,6 +81,7 @@ class App:
         self._child_token = secrets.token_hex(32) if settings.is_isolated else ""
         self._child: ChildFeeder | None = None
         self._figures: Mapping[str, int] = {}
+        self._refusals: Mapping[str, Refusal] = {}  # as the source told them
         self._named: dict[
             str, set[str]
         ] = {}  # topics that are wanted for the operator's universes, by what they become
@@ -219,6 +220,7 @@ class App:
         self._is_wanting = False
         self._named = wanted_of(topics, self._settings.universes)
         self._source.want(frozenset(self._named))
+        self._refuse()
 
     def _on_told(self, told: Told) -> None:
         """Take what the source says beside its rows."""
@@ -228,10 +230,15 @@ class App:
                 self._reference.take(self._source.name, instruments, universes)
                 self._hub.router.renew()
             case Refusals(topics):
-                named = self._named
-                self._hub.refuse({name: topics[topic] for topic in topics for name in named.get(topic, ())})
+                self._refusals = topics
+                self._refuse()
             case Figures(counts):
                 self._figures = counts
+
+    def _refuse(self) -> None:
+        """Tell clients what the source can't give of that which they name."""
+        refusals, named = self._refusals, self._named
+        self._hub.refuse({name: refusals[topic] for topic in refusals for name in named.get(topic, ())})
 
     def _events(self) -> Mapping[str, int]:
         starts = {} if self._child is None else {"process started": self._child.starts}

@@ -3,29 +3,40 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from bridge.app import App
 from bridge.ending import end
 from bridge.receiver import Receiver
+from bridge.relay import keeping
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning
 from bridge.relay.boundary import Relay
 from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.keeping import Learning
 from bridge.relay.logreader import Stretch
 from bridge.relay.source import FeedAfar
 from bridge.relay.state import State
 from bridge.relay.wishing import Wishing
-from hub.core import SourceInfo
+from bridge.source import ReferenceData, Refusals
+from hub.core import Refusal, SourceInfo
 from hub.followed import FollowedHistory
 from hub.metrics import Figure, Metrics
 from hub.opening import Opened
+from hub.reference import unpack
 from hub.schema import STATUS
 from hub.settings import Settings
 
 NAME: Final = secrets.token_hex(8)
 """Names this process among edges."""
+LEARN_S: Final = 5.0
+"""How long clients wait, after an edge has all rows, for what the feed knows of instruments."""
+
+_decode_refusals: Final = msgspec.msgpack.Decoder(dict[str, Refusal]).decode
+_decode_universes: Final = msgspec.msgpack.Decoder(dict[str, list[str]]).decode
 
 _logger = logging.getLogger("argus.relay")
 
@@ -57,6 +68,9 @@ class EdgeApp(App):
         assembler = self._assembler = Assembler(state.epoch, beginning.position)
         self._receiver = Receiver(self._hub, history, self._watch)
         self._follower = Follower(relay, assembler, state, beginning.known_at, self._take, self._take_state)
+        self._learning = Learning(relay, self._learn)
+        self._told = ReferenceData((), {})
+        self._operators: Mapping[str, Sequence[str]] = {}  # universes that the feed's operator has named
         self._wishing = Wishing(relay, NAME, lambda: self._feed.wanted)
         self._feed.on_want = self._wishing.change
         self._take_state(state)
@@ -78,14 +92,15 @@ class EdgeApp(App):
             StartError: something is in the way.
         """
         self._following = asyncio.create_task(self._follow())
-        waits = [asyncio.create_task(event.wait()) for event in (stopped, self._follower.caught_up)]
+        learning = asyncio.create_task(self._learning.run())
+        waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(self._catch_up())]
         try:
             await asyncio.wait([self._following, *waits], return_when=asyncio.FIRST_COMPLETED)
             if stopped.is_set() or self._following.done():
                 return self._settings.port
             return await super().run(stopped)
         finally:
-            await end([self._following, *waits])
+            await end([self._following, learning, *waits])
 
     def _works(self) -> list[Coroutine[Any, Any, None]]:
         return [*super()._works(), self._wishing.run()]
@@ -104,6 +119,31 @@ class EdgeApp(App):
             _logger.exception("the feed can't be followed any more")
             self.ended = EpochEnded("the feed could not be followed", lost=self._assembler.position)
 
+    async def _catch_up(self) -> None:
+        """Return when everything is here that the feed has, or all but what nobody has any more."""
+        await self._follower.caught_up.wait()
+        try:
+            async with asyncio.timeout(LEARN_S):
+                await self._learning.caught_up.wait()
+        except TimeoutError:
+            _logger.error("what the feed knows of instruments can't be had: universes are unknown until it can")
+
+    def _learn(self, kind: str, content: bytes) -> None:
+        """Take what the feed told beside its rows. Raises msgspec.DecodeError."""
+        match kind:
+            case keeping.REFUSALS:
+                self._on_told(Refusals(_decode_refusals(content)))
+                return
+            case keeping.REFERENCE:
+                kept = unpack(content)
+                if kept.source != self._feed.name:  # of another feed before this one
+                    return
+                self._told = ReferenceData(kept.instruments, kept.universes)
+            case keeping.UNIVERSES:
+                self._operators = _decode_universes(content)
+        told = self._told
+        self._on_told(ReferenceData(told.instruments, {**told.universes, **self._operators}))
+
     def _take(self, stretch: Stretch) -> None:
         self._receiver.take(stretch)
         if not self._follower.caught_up.is_set():  # nobody is served yet who would have it flushed
@@ -111,6 +151,7 @@ class EdgeApp(App):
 
     def _take_state(self, state: State) -> None:
         self._feed.tell(state)
+        self._learning.note(state.digests)
         self._hub.source = SourceInfo(state.source, state.simulated)
         self._hub.channels = frozenset(state.channels) | {STATUS}
         watch = self._watch

@@ -5,15 +5,19 @@ from collections.abc import Coroutine, Set
 from time import monotonic
 from typing import Any, Final
 
+import msgspec
+
 from bridge.app import App
 from bridge.recorder import Recorder
 from bridge.relay.boundary import Relay
+from bridge.relay.keeping import REFERENCE, REFUSALS, UNIVERSES, Keeping
 from bridge.relay.publisher import Publisher
 from bridge.relay.state import State
 from bridge.relay.turn import Position
-from bridge.source import Source
+from bridge.source import ReferenceData, Source, Told
 from hub.metrics import Figure, Metrics
 from hub.opening import Opened
+from hub.reference import pack
 from hub.schema import STATUS
 from hub.settings import Settings
 
@@ -38,6 +42,12 @@ class FeedApp(App):
         self._own: Set[str] = frozenset()
         self._pace = 1.0
         self._paced = self._source.now_ms(), monotonic()
+        self._keeping = Keeping(relay)
+        self._keeping.put(UNIVERSES, msgspec.msgpack.encode(dict(settings.universes)))
+        self._keeping.put(REFUSALS, msgspec.msgpack.encode({}))
+        reference = self._reference
+        if reference.instruments:  # restored: the source may not be there for long
+            self._keeping.put(REFERENCE, pack(self._source.name, reference.instruments, reference.universes))
         self._publisher = Publisher(
             relay,
             opened.history,
@@ -45,6 +55,7 @@ class FeedApp(App):
             owner=OWNER,
             lease_ms=round(settings.relay_lease_s * 1000),
             keep_rows=settings.relay_rows,
+            keeping=self._keeping,
             state=self._state,
             on_wishes=self._take_wishes,
         )
@@ -74,6 +85,17 @@ class FeedApp(App):
 
     def _want(self, topics: Set[str]) -> None:
         super()._want(frozenset(self._own) | self._wished)
+
+    def _on_told(self, told: Told) -> None:
+        super()._on_told(told)
+        if isinstance(told, ReferenceData):
+            self._keeping.put(REFERENCE, pack(self._source.name, told.instruments, told.universes))
+
+    def _refuse(self) -> None:
+        before = self._hub.refused
+        super()._refuse()
+        if self._hub.refused != before:
+            self._keeping.put(REFUSALS, msgspec.msgpack.encode(self._hub.refused))
 
     def _state(self, token: int, published: Position) -> State:
         """How this feed is, for the edges."""

@@ -21,10 +21,25 @@ _NOTHING: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 _logger = logging.getLogger("argus.reference")
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True):
+    """What a source told of its instruments, and which source it was."""
+
     source: str
     instruments: list[dict[str, Any]]
     universes: dict[str, list[str]]
+
+
+def pack(source: str, instruments: Sequence[Mapping[str, Any]], universes: Mapping[str, Sequence[str]]) -> bytes:
+    """Write what a source told, for whoever is to know it later or elsewhere."""
+    return orjson.dumps({"source": source, "instruments": instruments, "universes": universes}, default=_plain)
+
+
+unpack: Final = msgspec.json.Decoder(Kept).decode
+"""Read what `pack` wrote. Raises msgspec.DecodeError."""
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 class Reference:
@@ -49,7 +64,7 @@ class Reference:
             return
         path = self._folder / FILE
         try:
-            kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+            kept = unpack(path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError) as error:
@@ -67,10 +82,9 @@ class Reference:
             return
         path = self._folder / FILE
         beside = path.with_suffix(".new")
-        kept = {"source": source, "instruments": list(instruments), "universes": dict(universes)}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(orjson.dumps(kept, default=list))
+            beside.write_bytes(pack(source, instruments, universes))
             beside.replace(path)
         except OSError as error:
             _logger.error("%s can't be written: %s", path, error.strerror)

@@ -6,7 +6,7 @@ Keys carry the relay's name, and a hash tag, so that what one script touches lie
     {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
     {NAME:SHARD}:newest   the newest rows as they were then; what followed is in the stream
     {NAME:SHARD}:live     channel
-    {NAME}:lease :token :state :live :wishes :ends :asks :answers:...
+    {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
 """
 
 import asyncio
@@ -58,18 +58,24 @@ class RedisRelay:
         keys = self._keys("lease", "state", "live")
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
 
-    async def homes(self) -> Sequence[str]:
-        """For each shard, the replication id of the server that has it."""
+    async def homes(self) -> tuple[str, ...]:
+        """The replication ids of the servers that have the shards."""
+        return await _away(self._homes())
+
+    async def _homes(self) -> tuple[str, ...]:
         client = self._client
         if not isinstance(client, RedisCluster):
-            return [_replication_id(await _away(client.info("replication")))] * self.shards
-        nodes = [client.get_node_from_key(self._key("head", shard)) for shard in range(self.shards)]
+            return (_replication_id(await client.info("replication")),)
+        await client.initialize()
+        nodes = {client.get_node_from_key(self._key("head", shard)): None for shard in range(self.shards)}
         if None in nodes:
             raise RelayAway("no server of the Cluster has some of the shards")
-        known = {str(node.name): node for node in nodes}
-        infos = await asyncio.gather(*(_away(client.info("replication", target_nodes=node)) for node in known.values()))
-        found = dict(zip(known, map(_replication_id, infos), strict=True))
-        return [found[str(node.name)] for node in nodes]
+        infos = [await client.info("replication", target_nodes=node) for node in nodes]
+        return tuple(map(_replication_id, infos))
+
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece."""
+        _expect(await self._run(scripts.KEEP, self._keys("lease", f"kept:{kind}"), owner, token, piece))
 
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write."""
@@ -117,6 +123,11 @@ class RedisRelay:
     async def state(self) -> bytes:
         """What the feed told last."""
         return await _away(self._client.get(self._key("state"))) or b""
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """A piece, or the beginning of it."""
+        found: bytes = await _away(self._client.getrange(self._key(f"kept:{kind}"), 0, most - 1))
+        return found
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""

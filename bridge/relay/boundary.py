@@ -82,12 +82,15 @@ class Relay(Protocol):
     async def hold(self, owner: str, token: int, lease_ms: int, state: bytes) -> None:
         """Go on being the feed, and tell the edges how it is: kept, and given to all that listen. Raises Refused."""
 
-    async def homes(self) -> Sequence[str]:
-        """For each shard, the name of the history of the server that has it.
+    async def homes(self) -> tuple[str, ...]:
+        """The names of the histories of the servers that have the shards.
 
-        It is another one where that server may have lost the newest of what it was given: after it was started again,
-        and where a replica took its place.
+        A server has another one where it may have lost the newest of what was given to it: after it was started
+        again, and where a replica took its place.
         """
+
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece of a kind in place of the one before: see `bridge.relay.keeping`. Raises Refused."""
 
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write any more. Where the shard has another epoch, nothing is changed. Raises Refused."""
@@ -108,6 +111,9 @@ class Relay(Protocol):
 
     async def state(self) -> bytes:
         """What the feed told last; empty where it told nothing."""
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """The piece of a kind, or its first ``most`` bytes; empty where there is none."""
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard, and where it stands (without ``message``), both at one moment."""

@@ -63,6 +63,7 @@ class MemoryRelay:
         self._shards = [_Shard() for _ in range(shards)]
         self._owner, self._token, self._leased_until_s = "", 0, 0.0
         self._state = b""
+        self._kept: dict[str, bytes] = {}
         self._listeners: dict[_Incoming, None] = {}
         self._wishes: dict[str, tuple[Sequence[str], float]] = {}
         self._questions: deque[tuple[bytes, str]] = deque()
@@ -86,9 +87,15 @@ class MemoryRelay:
         self._state = state
         self._tell(state)
 
-    async def homes(self) -> Sequence[str]:
-        """For each shard, the name of its history."""
-        return [self.home] * self.shards
+    async def homes(self) -> tuple[str, ...]:
+        """The name of its history."""
+        return (self.home,)
+
+    async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
+        """Keep a piece."""
+        if (owner, token) != (self._owner, self._token):
+            raise Refused("another feed has the lease")
+        self._kept[kind] = piece
 
     async def fence(self, shard: int, token: int, epoch: str) -> Head:
         """Let no older feed write."""
@@ -133,6 +140,10 @@ class MemoryRelay:
     async def state(self) -> bytes:
         """What the feed told last."""
         return self._state
+
+    async def kept(self, kind: str, most: int) -> bytes:
+        """A piece, or the beginning of it."""
+        return self._kept.get(kind, b"")[:most]
 
     async def newest(self, shard: int) -> tuple[Head, list[Newest]]:
         """The newest rows of a shard."""

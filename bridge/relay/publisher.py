@@ -9,11 +9,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
+
+from msgspec.structs import replace
 
 from bridge.ending import end
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Addition, Head, Refused, Relay, RelayAway
+from bridge.relay.keeping import Keeping
 from bridge.relay.logreader import LogReader, Lost, Stretch, position_of
 from bridge.relay.newest import Newest, Written
 from bridge.relay.state import State, decode_question
@@ -37,6 +41,7 @@ class Publisher:
         owner: who this is among feeds: random, of this process.
         lease_ms: after so long without a word another feed may take over.
         keep_rows: rows that the streams hold, all shards together.
+        keeping: what the relay keeps for the edges beside rows.
         state: how the feed is, told several times in each lease.
         on_wishes: given the topics that edges want, when they change.
     """
@@ -50,6 +55,7 @@ class Publisher:
         owner: str,
         lease_ms: int,
         keep_rows: int,
+        keeping: Keeping,
         state: Callable[[int, Position], State],
         on_wishes: Callable[[frozenset[str]], None],
     ) -> None:
@@ -64,6 +70,7 @@ class Publisher:
         self._owner = owner
         self._lease_ms = lease_ms
         self._keep_rows = keep_rows
+        self._keeping = keeping
         self._state = state
         self._on_wishes = on_wishes
         self._woken = asyncio.Event()
@@ -167,9 +174,11 @@ class Publisher:
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
+        await self._keeping.keep(self._owner, token)
         works = (
             self._publish(token, begin),
             self._hold(token),
+            self._keeping.run(self._owner, token),
             self._answer(token),
             self._hear_wishes(),
         )
@@ -246,9 +255,13 @@ class Publisher:
 
     async def _hold(self, token: int) -> None:
         while True:
+            self._keeping.confirmed.clear()
             state = self._state(token, self._published or Position(0, 0))
+            state = replace(state, digests=dict(self._keeping.digests))
             await self._relay.hold(self._owner, token, self._lease_ms, encode_state(state))
-            await asyncio.sleep(self._lease_ms / 4000)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_ms / 4000):
+                    await self._keeping.confirmed.wait()
 
     async def _answer(self, token: int) -> None:
         while True:

@@ -54,6 +54,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
         shards: over how many topics are spread.
         source, simulated, channels, trading_days, markets: as `bridge.source.Source` has them.
         now_ms: the source's clock, epoch ms, and how many times faster than the wall clock it runs.
+        digests: of what the relay keeps for the edges, by kind: see `bridge.relay.keeping`.
         status, reason: as `bridge.source.SourceStatus` has them.
         estate: for whoever goes on after it.
     """
@@ -73,6 +74,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
     status: str
     reason: str
     estate: Estate = Estate()
+    digests: dict[str, str] = {}
 
     @property
     def position(self) -> Position:

@@ -34,7 +34,7 @@ class Found:
 
     told: State | None
     heads: Sequence[Head]
-    homes: Sequence[str]
+    homes: tuple[str, ...]
     alone: bool
 
 
@@ -67,12 +67,12 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
             return Verdict(None, fill=True, succeeds=False)
         what = "nothing" if told is None else "another history"
         raise Unproven(f"the relay has {what}, and another feed may have gone on meanwhile")
-    is_truthful = bool(found.homes) and tuple(found.homes) == told.estate.homes
+    is_truthful = bool(found.homes) and found.homes == told.estate.homes
     if is_ours and (kept.epoch != epoch or told.token == kept.token):
         if not (is_truthful or is_alone):
             raise Unproven("Redis may have lost what another feed has published meanwhile")
-        end = published_end(found.heads, told)
-        return Verdict(None, True, False) if end is None else Verdict(end.position, not end.is_whole, False)
+        end = published_end(found.heads, told)  # what is half published will be published again as it was
+        return Verdict(None, True, False) if end is None else Verdict(end.position, False, False)
     if not is_truthful:
         raise Unproven("Redis may have lost the newest of what was published")
     if kept.name not in told.estate.others:

@@ -207,6 +207,26 @@ class RelayConformance:
         assert (head.epoch, head.token, head.last) == (OTHER_EPOCH, new, "")
         assert rows == [Newest("tick:b.SH", 7, 70, b"row")]
 
+    async def test_a_piece_is_kept_until_the_next_of_its_kind(self, relay: Relay) -> None:
+        assert await relay.kept("words", 100) == b""
+        token = await lead(relay)
+        large = bytes(range(256)) * 12_000
+        await relay.keep("one", token, "words", b"old")
+        await relay.keep("one", token, "words", large)
+        await relay.keep("one", token, "others", b"\0\xff")
+        assert await relay.kept("words", 1 << 30) == large
+        assert await relay.kept("words", 16) == large[:16]
+        assert await relay.kept("others", 16) == b"\0\xff"
+
+    async def test_only_who_has_the_lease_has_pieces_kept(self, relay: Relay) -> None:
+        old = await lead(relay)
+        await relay.keep("one", old, "words", b"before")
+        new = await lead(relay)
+        for owner, token in (("one", old), ("two", new)):
+            with pytest.raises(Refused):
+                await relay.keep(owner, token, "words", b"after")
+        assert await relay.kept("words", 100) == b"before"
+
     async def test_wishes_are_those_of_edges_whose_lease_runs(self, relay: Relay) -> None:
         await relay.wish("edge-1", ["tick:*"], LEASE_MS)
         await relay.wish("edge-2", ["tick:a.SH", "tick:b.SH"], LEASE_MS)

@@ -172,3 +172,98 @@ async def test_a_row_is_told_of_by_its_time(tmp_path: Path) -> None:
                 while "SH" not in (beat := await client.control("heartbeat"))["markets"]:
                     pass
             assert beat["markets"]["SH"]["age_ms"] is not None
+
+
+INSTRUMENTS: Final = [{"code": code, "name": f"第{code}"} for code in CODES]
+REFERENCE: Final = {"instruments": INSTRUMENTS, "universes": {"沪市": CODES[:3]}}
+
+
+async def instruments_of(client: PlainClient, pattern: str) -> list[str]:
+    """The codes that a pattern covers, as soon as the edge knows of any."""
+    async with asyncio.timeout(60):
+        while True:
+            await client.send(op="instruments", pattern=pattern)
+            reply = await client.receive()
+            while isinstance(reply, Data) or reply["type"] not in ("instruments", "error"):
+                reply = await client.receive()
+            if reply["type"] == "instruments":
+                assert all(one in INSTRUMENTS for one in reply["instruments"])
+                return [one["code"] for one in reply["instruments"]]
+            assert reply["code"] in ("unavailable", "bad_topic"), reply
+            await asyncio.sleep(0.02)
+
+
+async def test_an_edge_knows_instruments_and_universes_of_the_source_and_of_the_feed_s_operator(tmp_path: Path) -> None:
+    settings = tmp_path / "hub.toml"
+    settings.write_text(f'[universes]\nbanks = ["{CODES[3]}", "{CODES[4]}"]\n', encoding="utf-8")
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED, "--config", str(settings))
+        edge = await d.start_edge()
+        feeder = await d.feeder()
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:@banks"])
+            await client.control("subscribed")
+            assert (await feeder.hear("want"))["want"] == [f"tick:{code}" for code in CODES[3:5]]
+            await feeder.say("reference", **REFERENCE)
+            assert await instruments_of(client, "@沪市") == CODES[:3]
+            await client.send(op="subscribe", topics=["tick:@沪市"])
+            await client.control("subscribed")
+            assert (await feeder.hear("want"))["want"] == [f"tick:{CODES[3]}", f"tick:{CODES[4]}", "tick:@沪市"]
+            await feeder.feed_ticks(CODES)
+            assert [code for code, _, _ in await rows_until(client, CODES[4], 1)] == CODES[:5]
+            await feeder.say("reference", instruments=INSTRUMENTS, universes={"沪市": CODES[2:6]})
+            async with asyncio.timeout(60):
+                while await instruments_of(client, "@沪市") != CODES[2:6]:  # noqa: ASYNC110 - clients are not told
+                    await asyncio.sleep(0.02)
+            await feeder.feed_ticks(CODES)
+            assert [code for code, _, _ in await rows_until(client, CODES[5], 2)] == CODES[2:6]
+
+
+async def test_a_new_edge_knows_instruments_at_once_also_without_a_feed_and_after_redis_forgot_them(
+    tmp_path: Path,
+) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        feeder = await d.feeder()
+        await feeder.say("reference", **REFERENCE)
+        await feeder.feed_ticks(CODES)  # what is acknowledged came after it
+        first = await d.start_edge()
+        async with plain_client(first.ws_url) as client:
+            assert await instruments_of(client, "*") == CODES
+        await d.kill(d.feed)
+        await d.ready(await d.start_edge(), is_ready=False, reason="the feed is away")
+        await d.redis.do("FLUSHALL")
+        await d.start_feed(*FED)  # from its folder: no feeder has told it anything yet
+        for edge in (first, await d.start_edge()):
+            async with plain_client(edge.ws_url) as client:
+                found = await client.request("instruments", "instruments", pattern="@沪市")
+                assert [one["code"] for one in found["instruments"]] == CODES[:3]
+
+
+async def test_clients_of_every_edge_are_told_what_the_source_can_t_give(tmp_path: Path) -> None:
+    settings = tmp_path / "edge.toml"
+    settings.write_text(f'[universes]\nmine = ["{CODES[0]}"]\n', encoding="utf-8")
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        one, other = await d.start_edge(), await d.start_edge("--config", str(settings))
+        feeder = await d.feeder()
+        async with plain_client(one.ws_url) as client:
+            await client.send(op="subscribe", topics=[f"tick:{CODES[0]}"])
+            await client.control("subscribed")
+            await feeder.hear("want")
+            await feeder.say("refused", topics={f"tick:{CODES[0]}": ["upstream_limit", "there is no room"]})
+            error = await client.error()
+            assert (error["code"], error["message"], error["retryable"]) == (
+                "upstream_limit",
+                "there is no room",
+                False,
+            )
+        async with plain_client(other.ws_url) as client:  # names it otherwise, and the source is not asked again
+            await client.send(op="subscribe", topics=["tick:@mine"])
+            assert (await client.error())["code"] == "upstream_limit"
+            await feeder.say("refused", topics={})
+            await feeder.feed_ticks(CODES[:1])
+            await rows_until(client, CODES[0], 1)
+        async with plain_client(one.ws_url) as client:
+            await client.send(op="subscribe", topics=[f"tick:{CODES[0]}"])
+            await rows_until(client, CODES[0], 1)

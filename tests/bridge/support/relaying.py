@@ -10,6 +10,7 @@ from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
 from bridge.relay.boundary import Addition, Relay, RelayAway
 from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.keeping import Keeping
 from bridge.relay.logreader import Stretch
 from bridge.relay.memory import MemoryRelay
 from bridge.relay.publisher import Publisher
@@ -65,6 +66,10 @@ class FaultyRelay(MemoryRelay):
         self._fail()
         return await super().state()
 
+    async def kept(self, kind: str, most: int) -> bytes:
+        self._fail()
+        return await super().kept(kind, most)
+
     def cut(self) -> None:
         """End all that listen: they are told."""
         for incoming in list(self._listeners):
@@ -93,7 +98,8 @@ def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
 
 
 def publisher_of(relay: Relay, hub: Hub, **values: Any) -> Publisher:
-    given = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "state": state_of(hub.epoch), **values}
+    fixed: dict[str, Any] = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "keeping": Keeping(relay)}
+    given = {**fixed, "state": state_of(hub.epoch), **values}
     publisher = Publisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
     hub.on_delivered = publisher.wake
     return publisher
