@@ -25,9 +25,13 @@ from bridge.redis.address import Address
 from bridge.redis.relay import RedisRelay
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import wait_for_beginning
+from bridge.relay.fedmarks import FedMarks
 from bridge.relay.follower import Follower
+from bridge.relay.keeping import Keeping
+from bridge.relay.lease import Lease
 from bridge.relay.logreader import Stretch
 from bridge.relay.publisher import Publisher
+from bridge.relay.record import Record
 from bridge.relay.state import State
 from bridge.relay.turn import Position
 from hub.core import Hub, SourceInfo
@@ -96,11 +100,13 @@ async def measure(port: int, rounds: int, single: int) -> None:
         relays[0],
         ends.feed.history,
         EPOCH,
-        owner="bench",
-        lease_ms=5000,
+        lease=Lease(relays[0], "bench", 5000),
         keep_rows=200_000,
         state=ends.state,
         on_wishes=lambda _: None,
+        keeping=Keeping(relays[0]),
+        marks=FedMarks(lambda _: None),
+        record=Record(None),
     )
     ends.feed.on_delivered = publisher.wake
     tasks = [asyncio.create_task(publisher.run())]

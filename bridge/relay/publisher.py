@@ -16,13 +16,17 @@ from msgspec.structs import replace
 
 from bridge.ending import end
 from bridge.relay.backoff import Backoff
-from bridge.relay.boundary import Addition, Head, Refused, Relay, RelayAway
+from bridge.relay.boundary import Addition, Head, Ousted, Refused, Relay, RelayAway
+from bridge.relay.fedmarks import FedMarks
 from bridge.relay.keeping import Keeping
+from bridge.relay.lease import Lease, Taken, take_over
 from bridge.relay.logreader import LogReader, Lost, Stretch, position_of
 from bridge.relay.newest import Newest, Written
-from bridge.relay.state import State, decode_question
+from bridge.relay.record import Record
+from bridge.relay.state import Estate, State, decode_question
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, encode_turn, no_rows, shard_of
+from bridge.relay.succession import Unproven, announced, is_feed
+from bridge.relay.turn import Part, Position, TurnId, encode, encode_turn, no_rows, shard_of
 from hub.history import History
 
 TURN_ROWS: Final = 8192
@@ -38,12 +42,14 @@ class Publisher:
     """Publishes one history.
 
     Args:
-        owner: who this is among feeds: random, of this process.
-        lease_ms: after so long without a word another feed may take over.
+        lease: what makes it the feed.
         keep_rows: rows that the streams hold, all shards together.
         keeping: what the relay keeps for the edges beside rows.
         state: how the feed is, told several times in each lease.
         on_wishes: given the topics that edges want, when they change.
+        marks: what the feeder's batches are.
+        record: what is remembered of who led.
+        taken: the lease that it has already.
     """
 
     def __init__(
@@ -52,27 +58,36 @@ class Publisher:
         history: History,
         epoch: str,
         *,
-        owner: str,
-        lease_ms: int,
+        lease: Lease,
         keep_rows: int,
         keeping: Keeping,
         state: Callable[[int, Position], State],
         on_wishes: Callable[[frozenset[str]], None],
+        marks: FedMarks,
+        record: Record,
+        taken: Taken | None = None,
     ) -> None:
         self.trouble = "the relay was not reached yet"
         """Why nothing is published now; empty while all is well."""
         self.published_rows = 0
         self.begun_anew = 0
         """How often the relay had to be filled anew."""
+        self.caught_up = asyncio.Event()
+        """Set once everything was published that had been delivered before it began."""
         self._relay = relay
         self._history = history
         self._epoch = epoch
-        self._owner = owner
-        self._lease_ms = lease_ms
+        self._lease = lease
         self._keep_rows = keep_rows
         self._keeping = keeping
         self._state = state
         self._on_wishes = on_wishes
+        self._marks = marks
+        self._record = record
+        self._taken = taken
+        self._goal = position_of(history)
+        self._homes: tuple[str, ...] = ()
+        self._floor = Position(0, 0)  # edges may have been given rows up to here
         self._woken = asyncio.Event()
         self._last: dict[int, str] = {}  # by shard, the newest turn that it has confirmed
         self._published: Position | None = None  # what all shards have confirmed
@@ -91,27 +106,33 @@ class Publisher:
         """Something was delivered."""
         self._woken.set()
 
+    @property
+    def may_number(self) -> bool:
+        """Whether no other feed can have taken over. Where none stands by, none can."""
+        return self._lease.is_held or not self._record.kept.others
+
     async def run(self) -> None:
-        """Publish without end, whatever happens to the relay."""
-        backoff = Backoff()
+        """Publish for as long as no other feed leads, whatever happens to the relay. Raises Ousted."""
+        backoff = Backoff(self._lease.lease_s / 4)
         while True:
             try:
-                token = await self._relay.lease(self._owner, self._lease_ms)
-                if token is None:
-                    self._trouble("another feed has the lease")
-                    await asyncio.sleep(self._lease_ms / 4000)
-                    continue
-                begin = await self._take_over(token)
+                taken = self._taken or await self._take()
+                self._taken = None
+                begin = await self._begin(taken)
                 self._trouble("")
                 backoff.over()
-                await self._lead(token, begin)
+                await self._lead(taken.token, begin)
             except RelayAway as error:
                 self._trouble(f"the relay is away: {error}")
             except Refused as error:
                 self._trouble(f"the relay has refused what was published: {error}")
+            except Ousted:
+                raise
             except Exception:  # the last barrier: whatever is wrong here, this hub's own clients are served
                 _logger.exception("publishing to the relay has failed")
                 self.trouble = "publishing to the relay has failed; the log tells more"
+            if not self.may_number:
+                raise Ousted(f"the lease has run out, and another feed may lead: {self.trouble}")
             await asyncio.sleep(backoff.pause_s())
 
     def _trouble(self, reason: str) -> None:
@@ -121,46 +142,48 @@ class Publisher:
 
     # Taking over
 
-    async def _take_over(self, token: int) -> Position:
-        """Shut older feeds out and find out from where on to publish."""
-        shards = range(self._relay.shards)
-        heads = await asyncio.gather(*(self._relay.fence(shard, token, self._epoch) for shard in shards))
-        begin = None if self._has_lost else self._continuation(heads)
-        if begin is None:
+    async def _take(self) -> Taken:
+        """Take the lease again. Raises Ousted where another feed has it, or may have had it."""
+        try:
+            taken = await take_over(self._lease, self._epoch, self._history.at == 0, self._record.kept)
+        except Unproven as error:
+            raise Ousted(str(error)) from None
+        if taken is None:
+            raise Ousted("another feed has the lease")
+        if taken.verdict.succeeds:
+            raise Ousted("another feed has led meanwhile")
+        return taken
+
+    async def _begin(self, taken: Taken) -> Position:
+        """Find out from where on to publish, and have the relay ready for it."""
+        self._record.lead(self._epoch, taken.token)
+        heads, (begin, fill, _) = taken.found.heads, taken.verdict
+        self._homes = taken.found.homes
+        if begin is None or fill or self._has_lost or self._has_forgotten(heads):
             had = "another history" if any(head.epoch for head in heads) else "nothing"
-            _logger.warning("the relay had %s, or not all of this one: it is filled anew", had)
-            return await self._begin_anew(token)
+            _logger.warning("the relay had %s, or not all of this one, or more: it is filled anew", had)
+            return await self._begin_anew(taken.token, begin)
         if begin > position_of(self._history):
-            raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
+            raise Ousted("the relay has rows of this epoch that this feed never had")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
         if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
             self._turns.append((TurnId(0, 0), begin.at))
             self._written.forget()
-        self._published = begin
+        self._floor = begin
         return begin
 
-    def _continuation(self, heads: Sequence[Head]) -> Position | None:
-        """The position up to which the shards have everything; None where that can't be told."""
-        if any(head.epoch != self._epoch for head in heads):
-            return None
-        newest = max(heads, key=lambda head: TurnId.parse(head.last))
-        if not newest.message:
-            return None
-        try:
-            part = decode(newest.message)
-        except MalformedError:  # of another version
-            return None
-        for shard, head in enumerate(heads):
-            known = self._last.get(shard, "")
-            if TurnId.parse(head.last) < TurnId.parse(known):  # it has forgotten what it had confirmed
-                return None
-        is_whole = all(head.last == newest.last for shard, head in enumerate(heads) if part.shards >> shard & 1)
-        return part.end if is_whole else part.begin
+    def _has_forgotten(self, heads: Sequence[Head]) -> bool:
+        """Whether a shard lacks what it had confirmed."""
+        last = self._last
+        return any(TurnId.parse(head.last) < TurnId.parse(last.get(shard, "")) for shard, head in enumerate(heads))
 
-    async def _begin_anew(self, token: int) -> Position:
-        """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask."""
+    async def _begin_anew(self, token: int, end: Position | None) -> Position:
+        """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask.
+
+        ``end``: up to where everything is published, where that is known.
+        """
         position = position_of(self._history)
-        begin = self._published or Position(max(0, position.at - self._keep_rows), 0)
+        begin = self._published or end or Position(max(0, position.at - self._keep_rows), 0)
         rows = {shard: list(self._newest_rows(shard, position.at)) for shard in range(self._relay.shards)}
         await asyncio.gather(*(self._relay.begin(shard, token, self._epoch, own) for shard, own in rows.items()))
         self.begun_anew += 1
@@ -168,17 +191,20 @@ class Publisher:
         self._last = dict.fromkeys(rows, "")
         self._written.begin(rows, begin.at)
         self._turns.clear()
+        self._floor = position  # the newest rows may be of turns that are yet to be published
         return begin
 
     # Leading
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
-        await self._keeping.keep(self._owner, token)
+        self._publish_up_to(begin)
+        await self._keeping.keep(self._lease.owner, token)
+        await self._tell(token)  # before anything is published: who takes over has to know who led last
         works = (
             self._publish(token, begin),
             self._hold(token),
-            self._keeping.run(self._owner, token),
+            self._keeping.run(self._lease.owner, token),
             self._answer(token),
             self._hear_wishes(),
         )
@@ -192,7 +218,6 @@ class Publisher:
 
     async def _publish(self, token: int, begin: Position) -> None:
         reader, turn = self._reader(begin), TurnId(token, 0)
-        self._published = begin
         while True:
             self._woken.clear()
             try:
@@ -214,16 +239,24 @@ class Publisher:
             for addition in additions:
                 if addition.newest is not None:
                     self._written.note(addition.shard, turn, stretch.end.at)
-            self._published = stretch.end
+            self._publish_up_to(stretch.end)
             self.published_rows += len(stretch.rows.rows)
+
+    def _publish_up_to(self, position: Position) -> None:
+        """Note what all shards have confirmed."""
+        self._published = position
+        self._marks.publish(position)
+        if position >= self._goal:
+            self.caught_up.set()
 
     def _additions(self, turn: TurnId, stretch: Stretch) -> Iterator[Addition]:
         """The parts of a turn. Of one shard, if it is time, the newest rows go with it."""
         shards = self._shards_of(stretch.rows.names)
         history, keep_from = self._history, self._turns[0][0]
-        is_settled = history.at == history.delivered_at  # else the newest row of a topic may not be written yet
+        is_settled = history.at == stretch.end.at  # else the newest row of a topic may not be published yet
         due = self._written.due(set(shards) or {0}, stretch.end.at) if is_settled else None
-        whole = Part(0, self._epoch, turn, stretch.begin, stretch.end, 0, stretch.rows, stretch.notices, stretch.states)
+        begin, end, rows, notices, states, _ = stretch
+        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, self._marks.at(end))
         for shard, message in encode_turn(whole, shards):
             newest = list(self._newest_rows(shard, history.at)) if shard == due else None
             kept = self._written.keep_from(shard, keep_from)
@@ -255,13 +288,21 @@ class Publisher:
 
     async def _hold(self, token: int) -> None:
         while True:
-            self._keeping.confirmed.clear()
-            state = self._state(token, self._published or Position(0, 0))
-            state = replace(state, digests=dict(self._keeping.digests))
-            await self._relay.hold(self._owner, token, self._lease_ms, encode_state(state))
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease_ms / 4000):
+                async with asyncio.timeout(self._lease.lease_s / 4):
                     await self._keeping.confirmed.wait()
+            if await self._relay.homes() != self._homes:
+                raise Refused("its server is another one, or was started again")
+            await self._tell(token)
+
+    async def _tell(self, token: int) -> None:
+        """Hold the lease, and tell how this feed is."""
+        self._keeping.confirmed.clear()
+        kept = self._record.kept
+        estate = Estate(self._homes, tuple(self._floor), kept.name, kept.others, kept.reigns)
+        state = self._state(token, self._published or Position(0, 0))
+        state = replace(state, digests=dict(self._keeping.digests), estate=estate)
+        await self._lease.hold(token, encode_state(state))
 
     async def _answer(self, token: int) -> None:
         while True:
@@ -273,25 +314,29 @@ class Publisher:
             await self._relay.answer(answer_to, answer, ANSWER_KEEP_MS)
 
     def _after(self, token: int, position: Position, most: int) -> bytes:
-        """What follows a position, or the oldest that is held; as a part of a turn that was never published."""
-        reader = self._reader(position)
+        """What follows a position, or the oldest that is held; as a part of a turn that was never published.
+
+        Nothing that is not published: another feed may yet number it otherwise.
+        """
+        reader, end = self._reader(position), self._published or Position(0, 0)
         while True:
             try:
-                stretch = reader.read(most)
+                stretch = reader.read(most, end)
             except Lost as lost:
                 reader = self._reader(Position(lost.at, 0))
                 continue
             turn = TurnId(token, 0)
             if stretch is None:
-                here = position_of(self._history)
-                return encode(Part(0, self._epoch, turn, here, here, 0, no_rows(), []))
-            begin, end, rows, notices, states = stretch
-            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states))
+                return encode(Part(0, self._epoch, turn, end, end, 0, no_rows(), []))
+            begin, end, rows, notices, states, _ = stretch
+            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, self._marks.at(end)))
 
     async def _hear_wishes(self) -> None:
         loop, told = asyncio.get_running_loop(), None
         while True:
             wishes = await self._relay.wishes()
+            feeds = announced(wishes)
+            self._record.second([name for name, (epoch, _) in feeds.items() if epoch == self._epoch])
             wanted = self._unite(wishes, loop.time())
             if wanted != told:
                 told = wanted
@@ -300,7 +345,8 @@ class Publisher:
 
     def _unite(self, wishes: Mapping[str, Sequence[str]], now_s: float) -> frozenset[str]:
         """What edges want. One that is missing gets time to say it again: the relay may have forgotten."""
-        self._wished.update((edge, (frozenset(topics), now_s)) for edge, topics in wishes.items())
-        grace_s = 2 * self._lease_ms / 1000
+        edges = {name: topics for name, topics in wishes.items() if not is_feed(name)}
+        self._wished.update((edge, (frozenset(topics), now_s)) for edge, topics in edges.items())
+        grace_s = 2 * self._lease.lease_s
         self._wished = {edge: wish for edge, wish in self._wished.items() if now_s - wish[1] <= grace_s}
         return frozenset().union(*(topics for topics, _ in self._wished.values()))

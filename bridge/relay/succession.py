@@ -127,11 +127,16 @@ def announce(kept: Kept) -> tuple[str, list[str]]:
     return _PREFIX + kept.name, [f"{kept.epoch} {kept.token}"]
 
 
+def is_feed(name: str) -> bool:
+    """Whether it is a feed that makes itself known, and not an edge that wishes."""
+    return name.startswith(_PREFIX)
+
+
 def announced(wishes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int]]:
     """By name, the feeds that make themselves known: the epoch that each has, and the newest token that it knows."""
     found = {}
     for name, words in wishes.items():
-        if name.startswith(_PREFIX) and len(words) == 1:
+        if is_feed(name) and len(words) == 1:
             epoch, _, token = words[0].partition(" ")
             found[name.removeprefix(_PREFIX)] = epoch, int(token)
     return found

@@ -33,7 +33,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class Fed(NamedTuple):
-    """Up to which batch of which run of a feeder a stretch has everything; empty and 0: nobody feeds, or that is unknown."""
+    """Up to which batch of which run of a feeder a stretch has everything; empty and 0: that is not known."""
 
     run: str
     batch: int

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from bridge.relay import backoff, beginning, follower
+from bridge.relay.boundary import Ousted
 from bridge.relay.newest import Newest
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import Position, decode, shard_of
@@ -263,7 +264,7 @@ async def test_the_streams_have_no_hole_where_the_feed_let_rows_go_before_it_cou
         assert publisher.begun_anew == 2
 
 
-async def test_a_feed_that_lost_its_lease_waits_and_goes_on_when_it_has_it_again() -> None:
+async def test_a_feed_whose_lease_another_one_has_publishes_no_more() -> None:
     hub, relay = make_hub(), relay_of()
     async with publishing(relay, hub) as publisher, following(relay) as edge:
         publish(hub, "a.SH")
@@ -274,11 +275,9 @@ async def test_a_feed_that_lost_its_lease_waits_and_goes_on_when_it_has_it_again
         publish(hub, "a.SH")
         hub.flush()
         async with asyncio.timeout(PATIENCE_S):
-            while publisher.trouble != "another feed has the lease":  # noqa: ASYNC110 - it is a plain attribute
-                await asyncio.sleep(0.001)
-        relay.flush()  # and with everything else the lease
-        await edge.reaches(2)
-        assert edge.story == story_of(hub)
+            with pytest.raises(Ousted, match="another feed has the lease"):
+                await publisher.task
+        assert edge.position == Position(1, 0)
 
 
 async def test_rows_that_nobody_holds_any_more_end_the_edge_s_history() -> None:
