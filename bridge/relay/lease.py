@@ -58,21 +58,23 @@ class Taken(NamedTuple):
     verdict: Verdict
 
 
-async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept) -> Taken | None:
+async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept, *, is_certain: bool) -> Taken | None:
     """Take the lease, and judge how to go on with a history, as `judge` does; None while another feed has the lease.
 
     Other feeds are heard where nothing else can prove that none of them has led meanwhile.
+
+    Args:
+        is_certain: this feed leads, and has held the lease without interruption.
 
     Raises:
         RelayAway: the relay was not reached.
         Refused: a newer feed leads.
         Unproven: the history can't be gone on with. The lease is held.
     """
-    is_certain = lease.is_held
     token = await lease.take()
     if token is None:
         return None
-    alone = (is_certain and lease.until_s > 0) or not kept.others
+    alone = is_certain or not kept.others
     found = await _look(lease.relay, token, epoch, alone=alone)
     try:
         return Taken(token, found, judge(epoch, is_empty, kept, found))

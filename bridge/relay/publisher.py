@@ -86,6 +86,7 @@ class Publisher:
         self._record = record
         self._taken = taken
         self._goal = position_of(history)
+        self._beat = 0
         self._homes: tuple[str, ...] = ()
         self._floor = Position(0, 0)  # edges may have been given rows up to here
         self._woken = asyncio.Event()
@@ -145,7 +146,8 @@ class Publisher:
     async def _take(self) -> Taken:
         """Take the lease again. Raises Ousted where another feed has it, or may have had it."""
         try:
-            taken = await take_over(self._lease, self._epoch, self._history.at == 0, self._record.kept)
+            is_empty, kept = self._history.at == 0, self._record.kept
+            taken = await take_over(self._lease, self._epoch, is_empty, kept, is_certain=self._lease.is_held)
         except Unproven as error:
             raise Ousted(str(error)) from None
         if taken is None:
@@ -298,8 +300,9 @@ class Publisher:
     async def _tell(self, token: int) -> None:
         """Hold the lease, and tell how this feed is."""
         self._keeping.confirmed.clear()
+        self._beat += 1
         kept = self._record.kept
-        estate = Estate(self._homes, tuple(self._floor), kept.name, kept.others, kept.reigns)
+        estate = Estate(self._homes, self._floor, kept.name, kept.others, kept.reigns, self._beat)
         state = self._state(token, self._published or Position(0, 0))
         state = replace(state, digests=dict(self._keeping.digests), estate=estate)
         await self._lease.hold(token, encode_state(state))

@@ -36,6 +36,7 @@ class Estate(msgspec.Struct, frozen=True):
         floor: edges may have been given rows up to here, also where it tells of an earlier position.
         name, others: of the feed, and of those that it knows to follow it, and has written down.
         reigns: the feeds that went on after another one in this epoch, the newest last.
+        beat: grows each time that the feed tells.
     """
 
     homes: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class Estate(msgspec.Struct, frozen=True):
     name: str = ""
     others: tuple[str, ...] = ()
     reigns: tuple[Reign, ...] = ()
+    beat: int = 0
 
 
 class State(msgspec.Struct, frozen=True, tag=_TAG):

@@ -61,7 +61,7 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
     """
     told = found.told
     is_ours = kept.epoch != epoch or kept.led  # of an epoch that nothing is remembered of nobody else knew
-    is_alone = is_empty or (is_ours and found.alone)
+    is_alone = is_ours and (found.alone or (is_empty and kept.epoch != epoch))
     if told is None or told.epoch != epoch:
         if is_alone:
             return Verdict(None, fill=True, succeeds=False)
