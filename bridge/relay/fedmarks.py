@@ -5,12 +5,13 @@ are in a journal that nobody else can read.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bridge.relay.turn import NOT_FED, Fed, Position
 from hub.journal import RunBegins
+from hub.past import GapNotice
 from hub.segment import Segment
-from hub.store import Published, Store, Turn
+from hub.store import Published, Store
 
 
 class FedMarks:
@@ -63,7 +64,7 @@ class MarkingStore:
         self._fed = self._noted = fed
         self._position = position
 
-    def append(self, turn: Turn, segment: Segment, offset: int) -> None:
+    def append(self, turn: Sequence[Published | GapNotice | RunBegins], segment: Segment, offset: int) -> None:
         """Write a turn."""
         self._store.append(turn, segment, offset)
         for entry in turn:

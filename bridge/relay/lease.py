@@ -24,6 +24,8 @@ class Lease:
     owner: str
     lease_ms: int
     until_s: float = 0.0
+    is_unbroken: bool = False
+    """Whether it was still held when it was taken last."""
 
     @property
     def lease_s(self) -> float:
@@ -39,6 +41,7 @@ class Lease:
         """Take it, with a new token; None while another feed has it."""
         asked_s = monotonic()
         token = await self.relay.lease(self.owner, self.lease_ms)
+        self.is_unbroken = self.is_held
         if token is not None:
             self.until_s = asked_s + self.lease_s
         return token
@@ -58,13 +61,13 @@ class Taken(NamedTuple):
     verdict: Verdict
 
 
-async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept, *, is_certain: bool) -> Taken | None:
+async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept, *, leads: bool) -> Taken | None:
     """Take the lease, and judge how to go on with a history, as `judge` does; None while another feed has the lease.
 
     Other feeds are heard where nothing else can prove that none of them has led meanwhile.
 
     Args:
-        is_certain: this feed leads, and has held the lease without interruption.
+        leads: this feed leads already, for as long as its lease is unbroken.
 
     Raises:
         RelayAway: the relay was not reached.
@@ -74,7 +77,7 @@ async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept, *, is_
     token = await lease.take()
     if token is None:
         return None
-    alone = is_certain or not kept.others
+    alone = (leads and lease.is_unbroken) or not kept.others
     found = await _look(lease.relay, token, epoch, alone=alone)
     try:
         return Taken(token, found, judge(epoch, is_empty, kept, found))

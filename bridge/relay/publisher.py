@@ -72,6 +72,8 @@ class Publisher:
         self.published_rows = 0
         self.begun_anew = 0
         """How often the relay had to be filled anew."""
+        self.seconded = asyncio.Event()
+        """Set once another feed stands by, or has led before."""
         self.caught_up = asyncio.Event()
         """Set once everything was published that had been delivered before it began."""
         self._relay = relay
@@ -85,6 +87,8 @@ class Publisher:
         self._marks = marks
         self._record = record
         self._taken = taken
+        if record.kept.epoch == epoch and record.kept.others:
+            self.seconded.set()
         self._goal = position_of(history)
         self._beat = 0
         self._homes: tuple[str, ...] = ()
@@ -147,7 +151,7 @@ class Publisher:
         """Take the lease again. Raises Ousted where another feed has it, or may have had it."""
         try:
             is_empty, kept = self._history.at == 0, self._record.kept
-            taken = await take_over(self._lease, self._epoch, is_empty, kept, is_certain=self._lease.is_held)
+            taken = await take_over(self._lease, self._epoch, is_empty, kept, leads=True)
         except Unproven as error:
             raise Ousted(str(error)) from None
         if taken is None:
@@ -340,6 +344,8 @@ class Publisher:
             wishes = await self._relay.wishes()
             feeds = announced(wishes)
             self._record.second([name for name, (epoch, _) in feeds.items() if epoch == self._epoch])
+            if self._record.kept.others:
+                self.seconded.set()
             wanted = self._unite(wishes, loop.time())
             if wanted != told:
                 told = wanted

@@ -202,7 +202,7 @@ class Standby:
         journal = self._journal
         epoch, is_empty = ("", True) if journal is None else (journal.epoch, journal.is_empty)
         try:
-            taken = await take_over(self._lease, epoch, is_empty, self._record.kept, is_certain=False)
+            taken = await take_over(self._lease, epoch, is_empty, self._record.kept, leads=False)
             if taken is None:
                 self._wait_for_the_other()
                 return False, None

@@ -110,7 +110,8 @@ def publisher_of(relay: Relay, hub: Hub, **values: Any) -> RunningPublisher:
     lease = Lease(relay, values.pop("owner", "feed"), values.pop("lease_ms", 200))
     fixed: dict[str, Any] = {"keep_rows": 1000, "keeping": Keeping(relay), "marks": FedMarks(lambda _: None)}
     given = {**fixed, "lease": lease, "record": Record(None), "state": state_of(hub.epoch), **values}
-    publisher = RunningPublisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
+    given.setdefault("on_wishes", lambda _: None)
+    publisher = RunningPublisher(relay, hub.history, hub.epoch, **given)
     hub.on_delivered = publisher.wake
     return publisher
 
