@@ -27,10 +27,24 @@ class Deployment:
         self._hubs: list[HubProcess] = []
 
     async def start_feed(self, *options: str) -> HubProcess:
-        """Start the feed on the journal that is there."""
-        fixed = ("--role", "feed", "--redis", self.redis.url, "--data", str(self._folder / "data"))
-        self.feed = await self._start(*fixed, *options)
+        """Start the feed on the journal that is there, and return when it leads."""
+        self.feed = await self.start_second_feed(*options, data="data")
+        await self.leads(self.feed)
         return self.feed
+
+    async def start_second_feed(self, *options: str, data: str = "data-2") -> HubProcess:
+        """Start a feed with a journal of its own, whether it will lead or not."""
+        fixed = ("--role", "feed", "--redis", self.redis.url, "--data", str(self._folder / data))
+        return await self._start(*fixed, *options)
+
+    async def leads(self, hub: HubProcess) -> None:
+        """Return when a feed publishes."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):  # it listens anew when it begins to lead
+                    if "argus_relay_on 1.0" in (await asyncio.to_thread(hub.get, "/metrics")).body:
+                        return
+                await asyncio.sleep(0.05)
 
     async def start_edge(self, *options: str) -> HubProcess:
         """Start an edge; it listens when it has what the feed has."""
