@@ -15,7 +15,6 @@ from bridge.relay.boundary import Ousted, Relay
 from bridge.relay.fedmarks import FedMarks, MarkingStore
 from bridge.relay.keeping import REFERENCE, REFUSALS, UNIVERSES, Keeping
 from bridge.relay.lease import Lease, Taken
-from bridge.relay.logreader import position_of
 from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
 from bridge.relay.state import State
@@ -87,7 +86,6 @@ class FeedApp(App):
             record=record,
             taken=taken,
         )
-        self._marks.note(position_of(opened.history), Fed(opened.run, opened.batch))
         if isinstance(self._source, FeedSource):
             self._source.may_take = lambda: self._publisher.may_number
         self._hub.on_delivered = self._publisher.wake
@@ -103,8 +101,7 @@ class FeedApp(App):
         return [*super()._works(), self._publish(), self._send_clients_away()]
 
     def _store_of(self, opened: Opened) -> Store:
-        fed = Fed(opened.run, opened.batch)
-        return MarkingStore(opened.store, self._marks, fed, lambda: position_of(opened.history))
+        return MarkingStore(opened.store, self._marks, opened.history, Fed(opened.run, opened.batch))
 
     def _endpoints(self) -> dict[str, Endpoint]:
         endpoints = super()._endpoints()

@@ -113,6 +113,11 @@ class FollowedJournal:
         self._journal.roll(self._day())
         self.position = stretch.end
 
+    def note(self, fed: Fed) -> None:
+        """Write up to which batch everything is here. Raises JournalError."""
+        self._journal.append(_fed_entries(fed, self.position.at, self._journal))
+        self._journal.settle()
+
     def cut(self, position: Position) -> bool:
         """Let go of what comes after a position. Returns whether that could be done. Raises JournalError."""
         if position >= self.position:
@@ -147,12 +152,16 @@ def _entries(stretch: Stretch, history: History, journal: Journal) -> Iterator[E
         yield notice
         start, at = end, notice.after_at
     yield from _written(rows, start, len(rows.rows), history)
-    run, batch = stretch.fed
+    yield from _fed_entries(stretch.fed, stretch.end.at, journal)
+
+
+def _fed_entries(fed: Fed, at: int, journal: Journal) -> Iterator[Entry]:
+    run, batch = fed
     if run and run != journal.run:
         yield RunBegins(run)
-    if batch and stretch.fed != (journal.run, journal.batch):
+    if batch and fed != (journal.run, journal.batch):
         none: array[int] = array("q")
-        yield Written(stretch.end.at + 1, 0, batch, (), none, none, ())
+        yield Written(at + 1, 0, batch, (), none, none, ())
 
 
 def _written(rows: Rows, start: int, end: int, history: History) -> Iterator[Written]:

@@ -26,7 +26,7 @@ from bridge.relay.record import Record
 from bridge.relay.state import Estate, State, decode_question
 from bridge.relay.state import encode as encode_state
 from bridge.relay.succession import Unproven, announced, is_feed
-from bridge.relay.turn import Part, Position, TurnId, encode, encode_turn, no_rows, shard_of
+from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode, encode_turn, no_rows, shard_of
 from hub.history import History
 
 TURN_ROWS: Final = 8192
@@ -204,7 +204,7 @@ class Publisher:
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
-        self._publish_up_to(begin)
+        self._publish_up_to(begin, NOT_FED)
         await self._keeping.keep(self._lease.owner, token)
         await self._tell(token)  # before anything is published: who takes over has to know who led last
         works = (
@@ -239,19 +239,20 @@ class Publisher:
             self._turns.append((turn, stretch.begin.at))
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
-            additions = list(self._additions(turn, stretch))
+            fed = self._marks.at(stretch.end)
+            additions = list(self._additions(turn, stretch._replace(fed=fed)))
             await self._relay.append(additions)
             self._last.update((addition.shard, str(turn)) for addition in additions)
             for addition in additions:
                 if addition.newest is not None:
                     self._written.note(addition.shard, turn, stretch.end.at)
-            self._publish_up_to(stretch.end)
+            self._publish_up_to(stretch.end, fed)
             self.published_rows += len(stretch.rows.rows)
 
-    def _publish_up_to(self, position: Position) -> None:
+    def _publish_up_to(self, position: Position, fed: Fed) -> None:
         """Note what all shards have confirmed."""
         self._published = position
-        self._marks.publish(position)
+        self._marks.tell(position, fed)
         if position >= self._goal:
             self.caught_up.set()
 
@@ -261,8 +262,8 @@ class Publisher:
         history, keep_from = self._history, self._turns[0][0]
         is_settled = history.at == stretch.end.at  # else the newest row of a topic may not be published yet
         due = self._written.due(set(shards) or {0}, stretch.end.at) if is_settled else None
-        begin, end, rows, notices, states, _ = stretch
-        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, self._marks.at(end))
+        begin, end, rows, notices, states, fed = stretch
+        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed)
         for shard, message in encode_turn(whole, shards):
             newest = list(self._newest_rows(shard, history.at)) if shard == due else None
             kept = self._written.keep_from(shard, keep_from)
@@ -305,11 +306,13 @@ class Publisher:
         """Hold the lease, and tell how this feed is."""
         self._keeping.confirmed.clear()
         self._beat += 1
-        kept = self._record.kept
-        estate = Estate(self._homes, self._floor, kept.name, kept.others, kept.reigns, self._beat)
-        state = self._state(token, self._published or Position(0, 0))
+        kept, published = self._record.kept, self._published or Position(0, 0)
+        fed = self._marks.at(published)
+        estate = Estate(self._homes, self._floor, kept.name, kept.others, kept.reigns, self._beat, fed)
+        state = self._state(token, published)
         state = replace(state, digests=dict(self._keeping.digests), estate=estate)
         await self._lease.hold(token, encode_state(state))
+        self._marks.tell(published, fed)
 
     async def _answer(self, token: int) -> None:
         while True:

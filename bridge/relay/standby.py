@@ -131,6 +131,8 @@ class Standby:
         def take_state(state: State) -> None:
             if gathered is None:
                 self._record.follow(state)
+                if state.position == journal.position:
+                    journal.note(state.estate.fed)
 
         begin_if_whole()
         take_state(told)
@@ -168,7 +170,7 @@ class Standby:
                 self._known_at = max(self._known_at, row.at)
                 if row.at <= told.at and row.name.partition(":")[0] in CHANNELS:
                     topics[row.name] = as_it_was(row)
-        return Gathered(told.epoch, Position(told.at, 0), topics)
+        return Gathered(told.epoch, Position(told.at, 0), topics, fed=told.estate.fed)
 
     async def _stop(self) -> None:
         if self._following is not None:
@@ -239,6 +241,8 @@ class Standby:
         await follower.refill_from_streams()
         if journal.position != verdict.end:
             raise Unproven(f"this feed has everything up to {journal.position}, and {verdict.end} was published")
+        if told.position == journal.position:
+            journal.note(told.estate.fed)
         self._record.succeed(told, Reign(taken.token, *verdict.end))
         _logger.warning("this feed goes on after another one, from row %d, in the same epoch", verdict.end.at)
         return taken._replace(verdict=verdict._replace(succeeds=False))

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.relay.turn import Position
+from bridge.relay.turn import NOT_FED, Fed, Position
 
 _TAG: Final = "argus.feed"
 
@@ -37,6 +37,7 @@ class Estate(msgspec.Struct, frozen=True):
         name, others: of the feed, and of those that it knows to follow it, and has written down.
         reigns: the feeds that went on after another one in this epoch, the newest last.
         beat: grows each time that the feed tells.
+        fed: what is there up to the position that it tells.
     """
 
     homes: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Estate(msgspec.Struct, frozen=True):
     others: tuple[str, ...] = ()
     reigns: tuple[Reign, ...] = ()
     beat: int = 0
+    fed: Fed = NOT_FED
 
 
 class State(msgspec.Struct, frozen=True, tag=_TAG):

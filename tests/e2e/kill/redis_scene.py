@@ -101,7 +101,7 @@ class RedisScene:
         return None
 
     async def _are_well(self) -> None:
-        """Return when a feed leads, and the other one follows it: what befalls both of them at once is another matter."""
+        """Return when a feed leads and the other one follows it: what befalls both at once is another matter."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 leading = await self._leading()
