@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prepares .venv with the pinned packages and this project in it; does nothing when that was done before and neither
 # the place nor what is wanted has changed. With --tests it also sees to the browser that the page tests drive and to
-# the Redis server of the relay's tests, with --wine to what runs Windows programs in the tests of Windows.
+# the Redis server and the HAProxy of the relay's tests, with --wine to what runs Windows programs in the tests of Windows.
 # PYTHON names the interpreter to use instead of python3.11 or python3.
 set -eu
 cd -- "$(dirname -- "$0")"
@@ -64,6 +64,7 @@ fi
 if [ "${1:-}" = --tests ]; then
     command -v chromium >/dev/null || debian chromium
     command -v redis-server >/dev/null || debian redis-server
+    command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || debian haproxy # not everybody's PATH has sbin
 fi
 
 if [ "${1:-}" = --wine ]; then

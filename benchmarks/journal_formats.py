@@ -18,6 +18,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import count
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter, thread_time
@@ -26,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hub.journal import JournalSettings, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.topic import Topic
 from hub.wire import pack
 
@@ -146,13 +148,24 @@ class _Log:
             on_drop=_ignore,
             on_note=_ignore,
         )
-        self._journal.attach(lambda _, code: by_code[code])
+        self._journal.attach(lambda _, code: by_code[code], int)
+        for was in self.restored.topics:
+            by_code[was.code].restore(was.seq, was.at, was.newest, was.time_ms, was.newest_time_ms)
+
+    def number(self, number: int, flush: Flush) -> None:
+        """What history does for every row that it numbers, journal or not."""
+        at, rows = flush
+        for row_at, topic, row in zip(count(at), self._topics, rows, strict=False):
+            topic.at, topic.seq, topic.newest = row_at, number + 1, row
+            topic.time_ms = topic.newest_time_ms = time_of(number)
 
     def write(self, number: int, flush: Flush) -> None:
         at, rows = flush
         time_ms = time_of(number)
         seqs, times = array("q", [number + 1]) * TOPICS, array("q", [time_ms]) * TOPICS
-        self._journal.append([Stretch(at, 1000 * time_ms, 0, self._topics, seqs, times, rows)])
+        self._journal.append(
+            [Stretch(at, Runs(small((0,)), large((1000 * time_ms,)), large((0,))), self._topics, seqs, times, rows)]
+        )
 
     def settle(self) -> None:
         self._journal.settle()
@@ -178,13 +191,15 @@ def _ignore(_: object) -> None:
 WAYS: dict[str, Callable[[Path], Any]] = {"sqlite-rows": _SqliteRows, "sqlite-blobs": _SqliteBlobs, "log": _Log}
 
 
-def write(name: str, folder: Path, count: int) -> None:
+def write(name: str, folder: Path, flush_count: int) -> None:
     """Write all flushes, say what they cost (milliseconds), and end as a killed process ends."""
     way = WAYS[name](folder)
     wall: list[float] = []
     cpu: list[float] = []
     settled: list[float] = []
-    for number, flush in enumerate(flushes(count)):
+    for number, flush in enumerate(flushes(flush_count)):
+        if isinstance(way, _Log):
+            way.number(number, flush)
         start, start_cpu = perf_counter(), thread_time()
         way.write(number, flush)
         wall.append(1000 * (perf_counter() - start))

@@ -6,12 +6,14 @@ would have done it.
 
 from array import array
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from benchmarks.processes import running_hub
 from benchmarks.raw_feeder import CODES, TOPICS, RawFeeder, encoded, ticks
 from hub.journal import JournalSettings, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.journal.parts import find
 from hub.journal.recovery import recover
 from hub.topic import Topic
@@ -39,7 +41,9 @@ def make_day(folder: Path, batches: int) -> int:
     )
     if (restored.new_epoch, restored.batch) != ("", 1):
         raise SystemExit(f"the journal does not go on after batch {restored.batch}: {restored.new_epoch}")
-    journal.attach(lambda channel, code: topics.setdefault((channel, code), Topic(channel, code)))
+    journal.attach(lambda channel, code: topics.setdefault((channel, code), Topic(channel, code)), int)
+    for was in restored.topics:
+        topics[was.channel, was.code].restore(was.seq, was.at, was.newest, was.time_ms, was.newest_time_ms)
     spoken = [topics["tick", code] for code in CODES]
     at = restored.at
     for number in range(2, batches + 1):
@@ -47,7 +51,12 @@ def make_day(folder: Path, batches: int) -> int:
         recv_us = 1000 * rows[0][1]
         seqs, times = array("q", [number]) * TOPICS, array("q", [rows[0][1]]) * TOPICS
         packed = [pack((code, number, time_ms, recv_us, *values)) for code, time_ms, *values in rows]
-        journal.append([Stretch(at + 1, recv_us, number, spoken, seqs, times, packed)])
+        for row_at, topic, row in zip(count(at + 1), spoken, packed, strict=False):  # as history does
+            topic.at, topic.seq, topic.newest = row_at, number, row
+            topic.time_ms = topic.newest_time_ms = rows[0][1]
+        journal.append(
+            [Stretch(at + 1, Runs(small((0,)), large((recv_us,)), large((number,))), spoken, seqs, times, packed)]
+        )
         journal.settle()
         at += TOPICS
     written = journal.bytes

@@ -44,6 +44,8 @@ from hub.watch import Watch
 
 LOOK_S = 1.0
 LAG_PROBE_S = 1.0
+WANT_EVERY_S = 0.1
+"""Clients that come one after the other each change what is wanted: the source is told all of it, at most so often."""
 COLLECT_AFTER = 20_000
 """Objects that may be made before the collector looks for circles among the new ones. By Python's default (700) it
 would look several times within every burst; rows are no such objects, so what waits for it stays small."""
@@ -79,6 +81,7 @@ class App:
         self._metrics = metrics
         self._ended = asyncio.Event()
         self._is_wanting = False
+        self._want_again_s = 0.0  # before that, the source is not told again what is wanted
         self._child_token = secrets.token_hex(32) if settings.is_isolated else ""
         self._child: ChildFeeder | None = None
         self._figures: Mapping[str, int] = {}
@@ -226,13 +229,15 @@ class App:
         await keep_running(self._source, self._intake, lambda: self._intake.batches)
 
     def _want_soon(self, topics: Set[str]) -> None:
-        """Tell the source what is wanted, once for all clients that come in this turn of the loop."""
+        """Tell the source what is wanted, once for all clients that come in this turn of the loop or soon after."""
         if not self._is_wanting:
             self._is_wanting = True
-            asyncio.get_running_loop().call_soon(self._want, topics)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._want_again_s), self._want, topics)
 
     def _want(self, topics: Set[str]) -> None:
         self._is_wanting = False
+        self._want_again_s = asyncio.get_running_loop().time() + WANT_EVERY_S
         self._named = wanted_of(topics, self._settings.universes)
         self._source.want(frozenset(self._named))
         self._refuse()
@@ -275,7 +280,7 @@ class App:
             try:
                 self._calendar.know(self._source.trading_days)
                 self._watch.look(time_ns() // 1000)
-                self._opened.store.roll(self._calendar.trading_day(self._source.now_ms()))
+                self._hub.roll(self._calendar.trading_day(self._source.now_ms()))
             except Exception:  # a vendor's clock may raise: a watch that has ended would repeat its last word for ever
                 _logger.exception("the markets could not be looked at")
             await asyncio.sleep(LOOK_S)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from bridge.check import Check
 from bridge.clock import check_clock
 from bridge.listening import StartError, check_port
+from bridge.redis.checks import checks as redis_checks
 from bridge.rowfile import RecordingError
 from bridge.sources import make_source
 from bridge.xtquant.checks import checks as xtquant_checks
@@ -59,15 +60,19 @@ def checks(argv: Sequence[str], environ: Mapping[str, str]) -> Iterator[Check]:
         for mistake in str(error).splitlines():
             yield Check("settings", False, mistake)
         return
-    yield Check("settings", True, f"valid; source {settings.source}, role {settings.role}")
+    source = "" if settings.role == "edge" else f"source {settings.source}, "
+    yield Check("settings", True, f"valid; {source}role {settings.role}")
     if settings.role != "feeder":
         yield _check_port(settings)
         yield check_token(settings)
-        if settings.journal:
+        if settings.journal and settings.role != "edge":
             yield from check_data(settings.data, min(DAY_BYTES, settings.journal_bytes))
     else:
         yield check_hub(settings)
-    yield from check_source(settings)
+    if settings.redis:
+        yield from redis_checks(settings)
+    if settings.role != "edge":
+        yield from check_source(settings)
 
 
 def check_python() -> Check:

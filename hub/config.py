@@ -124,6 +124,11 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
         raise SettingsError(_unknown_option(unknown[0].partition("=")[0]))
     options = vars(known)
     options.pop("doctor", None)  # whoever starts the program has looked for it
+    if "@" in options.get("redis", ""):
+        raise SettingsError(
+            "--redis: with a user or password it is no option, since other users of a machine can read those: "
+            f"use {PREFIX}REDIS or the file"
+        )
     if options.pop("version", False):
         sys.stdout.write(f"argus-hub {importlib.metadata.version('argus-hub')}\n")
         raise SystemExit(0)

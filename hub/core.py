@@ -9,6 +9,7 @@ live join.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import date
 from itertools import chain
 from typing import Final
 
@@ -190,6 +191,11 @@ class Hub:
         self.history.trim()
         if batch:
             self.on_stored(batch)
+
+    def roll(self, day: date) -> None:
+        """Go on in the store's file of a trading day, behind everything that was published up to now."""
+        self.flush()
+        self._store.roll(day)
 
     def _take(self, entry: Published | GapNotice | RunBegins) -> None:
         self._turn.append(entry)

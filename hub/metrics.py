@@ -1,18 +1,19 @@
 """What the hub tells Prometheus. Counters are read from the parts when asked for, so that counting costs nothing."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hub.core import Hub
@@ -33,6 +34,30 @@ class Figure(NamedTuple):
     read: Callable[[], float]
 
 
+class Spread(Collector):
+    """How often something was how large: a Prometheus histogram that is observed for every batch and every turn.
+
+    The library's own takes locks and goes through its buckets: 2 % of the CPU at 10,000 batches a second.
+    """
+
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        """What was observed up to now."""
+        buckets = list(zip((*map(str, map(float, self._bounds)), "+Inf"), accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
 class Metrics:
     """The figures of one hub, in a registry of its own."""
 
@@ -42,27 +67,20 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         Info("argus_build", "What is running.", registry=self.registry).info({"version": version})
-        self.batch_rows = Histogram(
-            "argus_batch_rows", "Rows in one batch of the source.", buckets=_BATCH_ROWS, registry=self.registry
-        )
-        self.publish_to_socket = Histogram(
+        self.batch_rows = Spread("argus_batch_rows", "Rows in one batch of the source.", _BATCH_ROWS)
+        self.publish_to_socket = Spread(
             "argus_publish_to_socket_seconds",
             "From the publishing of a turn's first row until its frames were given to the sockets.",
-            buckets=_SECONDS,
-            registry=self.registry,
+            _SECONDS,
         )
-        self.journal_append = Histogram(
+        self.journal_append = Spread(
             "argus_journal_append_seconds",
             "Writing what one turn published to the journal, before anybody is sent it.",
-            buckets=_SECONDS,
-            registry=self.registry,
+            _SECONDS,
         )
-        self.loop_lag = Histogram(
-            "argus_event_loop_lag_seconds",
-            "How late the event loop ran a timer.",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
+        self.loop_lag = Spread("argus_event_loop_lag_seconds", "How late the event loop ran a timer.", _SECONDS)
+        for spread in (self.batch_rows, self.publish_to_socket, self.journal_append, self.loop_lag):
+            self.registry.register(spread)
 
     def observe(
         self,

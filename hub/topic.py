@@ -86,6 +86,18 @@ class Topic:
         """The arrival number of a held row."""
         return self.ats[seq - self.first_seq]
 
+    def as_of(self, at: int) -> tuple[int, int, int]:
+        """How it was after row ``at``: count, arrival number of its newest row, newest time of all its rows.
+
+        That is exact for as long as no later row was let go; else it is at most as long ago as the newest of those.
+        """
+        if self.at <= at:
+            return self.seq, self.at, self.newest_time_ms
+        held = bisect_right(self.ats, at)
+        if not held:
+            return self.first_seq - 1, self.evicted_at, self.evicted_time_ms
+        return self.first_seq - 1 + held, self.ats[held - 1], self.newest_times[held - 1]
+
     def restore(self, seq: int, at: int, newest: bytes, time_ms: int, newest_time_ms: int) -> None:
         """Go on after rows of which none is held in memory."""
         self.seq, self.at, self.newest = seq, at, newest

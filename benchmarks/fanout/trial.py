@@ -127,6 +127,7 @@ def _measure(
     time.sleep(max(0.0, from_us / 1e6 - 0.05 - time.time()))
     cpu = {"server": cpu_s(served.pids), "reader": cpu_s((reader.pid,)), "feeder": cpu_s((feeder.pid,))}
     split = cpu_split_s(served.pids)
+    beside = {name: cpu_s(pids) for name, pids in served.beside.items()}
     begun_s = time.time()
     read = reader.hear(seconds + 2 * GRACE_S)
     if read["rows"] == expected and time.time() < to_us / 1e6:
@@ -135,6 +136,7 @@ def _measure(
         "server_cpu_s": cpu_s(served.pids) - cpu["server"],
         "reader_cpu_s": cpu_s((reader.pid,)) - cpu["reader"],
         "feeder_cpu_s": cpu_s((feeder.pid,)) - cpu["feeder"],
+        "beside_cpu_s": {name: cpu_s(pids) - beside[name] for name, pids in served.beside.items()},
         "seconds": time.time() - begun_s,
     }
     now = cpu_split_s(served.pids)

@@ -186,7 +186,8 @@ class FeedLink:
                 if self._is_ended:
                     return
                 before, self._told_wanted = self._told_wanted, self._source.wanted
-                if self._told_wanted != before:
+                # Two sets that are one and the same would be compared topic by topic.
+                if self._told_wanted is not before and self._told_wanted != before:
                     await self._say(Want(sorted(self._told_wanted)))
                 stored = self._source.stored_batch
                 if self._resting is None and (stored > acked or self._ack_again):

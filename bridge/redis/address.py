@@ -4,11 +4,12 @@
     redis+sentinel://HOST[:PORT],.../SERVICE[/DB]    the master that the sentinels name
     redis+cluster://HOST[:PORT],...                  a Cluster; any of its nodes will do
 
-The last two have a TLS form as well: ``rediss+sentinel://``, ``rediss+cluster://``.
+The last two have a TLS form as well: ``rediss+sentinel://``, ``rediss+cluster://``. With ``?ssl_ca_certs=FILE`` the
+servers' certificates are verified by CAs of one's own; see `bridge.redis.tls`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,8 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+
+from bridge.redis.tls import read_files
 
 FORMS: Final = "redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,.../SERVICE or redis+cluster://HOST:PORT,..."
 TIMEOUT_S: Final = 3.0
@@ -29,27 +32,29 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[0-9A-Za-z._-]+)(?::(\d{1,5}))?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A Redis deployment. ``kind``: single, sentinel or cluster."""
+    """A Redis deployment. ``kind``: single, sentinel or cluster. ``files``: see `bridge.redis.tls`."""
 
     kind: str
     tls: bool
     hosts: tuple[tuple[str, int], ...]
     user: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     service: str
     db: int
+    files: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Address":
         """Read an address. Raises ValueError with words for the user, in which no password is."""
-        wrong = ValueError(f"should be a Redis address: {FORMS}")
+        hint = " (in a password, / is written as %2F, # as %23, ? as %3F, % as %25)" if "@" in text else ""
+        wrong = ValueError(f"should be a Redis address: {FORMS}{hint}")
         try:
             parts = urlsplit(text)
         except ValueError:
             raise wrong from None
         scheme = re.fullmatch(r"redis(s?)(\+\w+)?", parts.scheme)
         kind = _KINDS.get(scheme[2] or "") if scheme else None
-        if scheme is None or kind is None or parts.query or parts.fragment:
+        if scheme is None or kind is None or parts.fragment:
             raise wrong
         credentials, at, hosts = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
@@ -64,7 +69,8 @@ class Address:
         if kind == "single" and len(places) != 1:
             raise wrong
         secret = unquote(password) if at and password else None
-        return cls(kind, bool(scheme[1]), places, unquote(user) or None, secret, service, int(db))
+        files = read_files(parts.query, tls=bool(scheme[1]))
+        return cls(kind, bool(scheme[1]), places, unquote(user) or None, secret, service, int(db), files)
 
     def __str__(self) -> str:
         """The address without its password, for logs."""
@@ -77,6 +83,7 @@ class Address:
             "username": self.user,
             "password": self.password,
             "ssl": self.tls,
+            **dict(self.files),
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
             "socket_keepalive": True,
@@ -92,7 +99,13 @@ class Address:
         if self.kind == "sentinel":
             sentinels = Sentinel(  # type: ignore[no-untyped-call]
                 self.hosts,
-                sentinel_kwargs={"socket_timeout": TIMEOUT_S, "ssl": self.tls, "retry": once, "protocol": 2},
+                sentinel_kwargs={
+                    "socket_timeout": TIMEOUT_S,
+                    "ssl": self.tls,
+                    **dict(self.files),
+                    "retry": once,
+                    "protocol": 2,
+                },
             )
             client: Redis = sentinels.master_for(self.service, db=self.db, retry=once, **self._options())
             return client

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.asyncio.connection import ConnectionPool
 
+from bridge.redis.line import Line
+from bridge.redis.words import explain
 from bridge.relay.boundary import RelayAway
 
 MAX_WAITING_BYTES = 256 * 2**20
@@ -43,37 +44,49 @@ class Incoming:
         """The next messages."""
         await self._came.wait()
         if self._failure is not None:
-            raise RelayAway(f"listening has ended: {self._failure}")
+            raise RelayAway(f"listening has ended: {explain(self._failure)}")
         self._came.clear()
         taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return taken
 
 
-async def begin(pubsub: PubSub, channels: Sequence[str], incoming: Incoming, *, sharded: bool) -> None:
-    """Subscribe, and return when the server has confirmed all of it; what comes meanwhile is put already."""
-    for channel in channels:  # one by one: they may be in different slots
-        if sharded:
-            await pubsub.ssubscribe(channel)
+class Listening:
+    """One connection that hears some channels."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._missing = 0
+        self._heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line = Line(self._take, self._fail)
+        self.close = self._line.close
+
+    async def begin(self, pool: ConnectionPool, channels: Sequence[str], *, sharded: bool) -> None:
+        """Subscribe, and return when the server has confirmed all of it; what comes meanwhile is put already.
+
+        Raises:
+            RedisError, OSError, RelayAway: it refuses, or has gone.
+        """
+        await self._line.open(pool)
+        self._missing = len(channels)
+        for channel in channels:  # one by one: they may be in different slots
+            self._line.write("SSUBSCRIBE" if sharded else "SUBSCRIBE", channel)
+        await self._heard
+
+    def _take(self, answer: Any) -> None:
+        """Take what the server said: a message, or that it knows what to send."""
+        if isinstance(answer, Exception):
+            raise RelayAway(explain(answer))
+        if answer[0] in (b"message", b"smessage"):
+            self._incoming.put(answer[2])
+        elif answer[0] in (b"subscribe", b"ssubscribe"):
+            self._missing -= 1
+            if not self._missing:
+                self._heard.set_result(None)
         else:
-            await pubsub.subscribe(channel)
-        while not _put(await pubsub.parse_response(block=True), incoming):
-            pass
+            raise RelayAway(f"a shard has moved to another server ({answer[0]!r})")
 
-
-async def hear(pubsub: PubSub, incoming: Incoming) -> None:
-    """Put everything that comes on one connection, until it ends."""
-    try:
-        while True:
-            _put(await pubsub.parse_response(block=True), incoming)
-    except (RedisError, RelayAway, OSError) as error:
-        incoming.fail(error)
-
-
-def _put(answer: Any, incoming: Incoming) -> bool:
-    """Put what a server said, if it is a message. Returns whether it confirmed a subscription instead."""
-    if answer[0] in (b"message", b"smessage"):
-        incoming.put(answer[2])
-        return False
-    if answer[0] in (b"subscribe", b"ssubscribe"):
-        return True
-    raise RelayAway(f"a shard has moved to another server ({answer[0]!r})")
+    def _fail(self, error: Exception) -> None:
+        if self._heard.done():
+            self._incoming.fail(error)
+        else:
+            self._heard.set_exception(error)

@@ -19,11 +19,12 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
-from bridge.ending import end
 from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
-from bridge.redis.listening import Incoming, begin, hear
+from bridge.redis.line import AnsweredLine
+from bridge.redis.listening import Incoming, Listening
 from bridge.redis.scripts import Script
+from bridge.redis.words import explain
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after, pack, unpack
 
@@ -46,6 +47,7 @@ class RedisRelay:
         self._address = address
         self._name = name
         self._client: Any = address.client()  # what its calls return is typed for both kinds of decoding at once
+        self._line: AnsweredLine | None = None
         self._publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
 
     async def lease(self, owner: str, lease_ms: int) -> int | None:
@@ -89,36 +91,58 @@ class RedisRelay:
         keys = self._keys("head", "rows", "newest", of=shard)
         _expect(await self._run(scripts.BEGIN, keys, token, epoch, pack(newest)))
 
-    async def append(self, additions: Sequence[Addition]) -> None:
-        """Add the parts of a turn, all at once."""
-        calls = [self._addition(addition) for addition in additions]
+    async def append(self, additions: Iterable[Addition]) -> None:
+        """Add the parts of a turn, each as soon as it is made."""
         if isinstance(self._client, RedisCluster):
+            calls = map(self._addition, additions)
             answers = await _away(asyncio.gather(*(self._run(scripts.APPEND, keys, *values) for keys, values in calls)))
         else:
-            answers = await self._pipeline(self._client, scripts.APPEND, calls)
+            answers = await _away(self._append(additions))
         for answer in answers:
             _expect(answer)
+
+    async def _append(self, additions: Iterable[Addition]) -> list[Any]:
+        line, script, count = await self._open_line(), scripts.APPEND, 0
+        try:
+            for count, (keys, values) in enumerate(map(self._addition, additions), 1):  # noqa: B007 - it is used
+                line.write("EVALSHA", script.sha, len(keys), *keys, *values)
+            async with asyncio.timeout(TIMEOUT_S):
+                return await line.answers(count)
+        except BaseException:  # what it will say now belongs to nobody
+            self._line = None
+            await line.close()
+            raise
+
+    async def _open_line(self) -> AnsweredLine:
+        """The connection for what has to be fast; it knows the script."""
+        if self._line is not None and not self._line.is_open:
+            await self._line.close()
+            self._line = None
+        if self._line is None:
+            line = AnsweredLine()
+            await line.open(self._client.connection_pool)
+            self._line = line
+            line.write("SCRIPT", "LOAD", scripts.APPEND.text)
+            async with asyncio.timeout(TIMEOUT_S):
+                await line.answers(1)
+        return self._line
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Incoming]:
         """Hear everything."""
         incoming = Incoming()
-        tasks: list[asyncio.Task[None]] = []
         async with AsyncExitStack() as stack:
             try:
                 for client, channels in await self._servers():
-                    pubsub = client.pubsub()
-                    stack.push_async_callback(pubsub.aclose)
                     if client is not self._client:
                         stack.push_async_callback(client.aclose)
+                    listening = Listening(incoming)
+                    stack.push_async_callback(listening.close)
                     async with asyncio.timeout(TIMEOUT_S):
-                        await begin(pubsub, channels, incoming, sharded=self._publish == "SPUBLISH")
-                    tasks.append(asyncio.create_task(hear(pubsub, incoming)))
+                        await listening.begin(client.connection_pool, channels, sharded=self._publish == "SPUBLISH")
                 yield incoming
             except (RedisError, OSError, TimeoutError) as error:
-                raise RelayAway(f"{type(error).__name__}: {error}") from None
-            finally:
-                await end(tasks)
+                raise RelayAway(explain(error)) from None
 
     async def state(self) -> bytes:
         """What the feed told last."""
@@ -173,6 +197,8 @@ class RedisRelay:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._line is not None:
+            await self._line.close()
         await close(self._client)
 
     def _key(self, what: str, shard: int | None = None) -> str:
@@ -218,28 +244,12 @@ class RedisRelay:
 
         return await _away(run())
 
-    @staticmethod
-    async def _pipeline(client: Redis, script: Script, calls: Iterable[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
-        async def run() -> list[Any]:
-            pipeline = client.pipeline(transaction=False)
-            for keys, values in calls:
-                pipeline.evalsha(script.sha, len(keys), *keys, *values)
-            try:
-                return await pipeline.execute()
-            except NoScriptError:
-                await client.script_load(script.text)
-            for keys, values in calls:  # those that were done know it, and answer the same
-                pipeline.evalsha(script.sha, len(keys), *keys, *values)
-            return await pipeline.execute()
-
-        return await _away(run())
-
 
 async def _away(call: Awaitable[_Answer]) -> _Answer:
     try:
         return await call
     except (RedisError, OSError, TimeoutError) as error:
-        raise RelayAway(f"{type(error).__name__}: {error}") from None
+        raise RelayAway(explain(error)) from None
 
 
 def _replication_id(info: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ newest row of every topic. There is one feed at a time: whoever holds the lease,
 before. What is done with an older token is refused, so that a feed that was paused and comes back changes nothing.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -98,7 +98,7 @@ class Relay(Protocol):
     async def begin(self, shard: int, token: int, epoch: str, newest: Sequence[Newest]) -> None:
         """Forget all that a shard has, and begin with the newest rows of an epoch. Raises Refused."""
 
-    async def append(self, additions: Sequence[Addition]) -> None:
+    async def append(self, additions: Iterable[Addition]) -> None:
         """Add the parts of a turn: to the stream, to all that listen, and to the newest rows; each part all or nothing.
 
         Asked again for the same turn, it adds what is missing. Raises Refused.

@@ -6,14 +6,12 @@ has let go comes from the journal.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
-from hub.segment import Segment
-from hub.topic import Topic
+from hub.segment import EVERYTHING, Segment
 
 
 class Lost(Exception):  # noqa: N818 (it reads as what happened)
@@ -33,22 +31,6 @@ class Stretch(NamedTuple):
     notices: list[GapNotice]
     states: StateRows = ()
     fed: Fed = NOT_FED
-
-
-class _Everything(Set[Topic]):
-    """All topics, also those that are yet to speak."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[Topic]:
-        raise NotImplementedError("nobody can name them")
-
-    def __len__(self) -> int:
-        return 1 << 62
-
-
-_EVERYTHING = _Everything()
 
 
 class LogReader:
@@ -81,8 +63,9 @@ class LogReader:
         self._position = Position(begin.at, begin.told + len(notices))
         while len(rows.rows) < most:
             before = self._position
-            segment, places = cursor.look(last_at, _EVERYTHING, {}, most)
-            lost = set(places) - set(cursor.without_losses(segment, places)) if None in segment.rows else ()
+            segment, places = cursor.look(last_at, EVERYTHING, {}, most)
+            is_whole = not places or None not in segment.rows[places[0] : places[-1] + 1]
+            lost = () if is_whole else set(places) - set(cursor.without_losses(segment, places))
             if lost or cursor.losses:
                 raise Lost(segment.first_at + max(lost) if lost else cursor.at)
             if cursor.at > before.at:

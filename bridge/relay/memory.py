@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 
@@ -112,7 +112,7 @@ class MemoryRelay:
         fresh.epoch, fresh.token = epoch, token
         fresh.newest = newest
 
-    async def append(self, additions: Sequence[Addition]) -> None:
+    async def append(self, additions: Iterable[Addition]) -> None:
         """Add the parts of a turn."""
         for addition in additions:
             known = self._known(addition.shard, addition.turn.token)

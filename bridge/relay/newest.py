@@ -57,7 +57,7 @@ class Written:
         self._by_shard = dict.fromkeys(shards, (TurnId(0, 0), at))
 
     def forget(self) -> None:
-        """Nobody here knows when they were written."""
+        """Nobody here knows when they were written: also where nobody can tell what was done of the newest turn."""
         self._by_shard.clear()
 
     def due(self, shards: Iterable[int], at: int) -> int | None:

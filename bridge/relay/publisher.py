@@ -172,9 +172,9 @@ class Publisher:
         if begin > position_of(self._history):
             raise Ousted("the relay has rows of this epoch that this feed never had")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
+        self._written.forget()
         if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
             self._turns.append((TurnId(0, 0), begin.at))
-            self._written.forget()
         self._floor = begin
         return begin
 
@@ -239,13 +239,11 @@ class Publisher:
             self._turns.append((turn, stretch.begin.at))
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
-            fed = self._marks.at(stretch.end)
-            additions = list(self._additions(turn, stretch._replace(fed=fed)))
-            await self._relay.append(additions)
-            self._last.update((addition.shard, str(turn)) for addition in additions)
-            for addition in additions:
-                if addition.newest is not None:
-                    self._written.note(addition.shard, turn, stretch.end.at)
+            shards = self._shards_of(stretch.rows.names)
+            parts, fed = set(shards) or {0}, self._marks.at(stretch.end)
+            due = self._written.due(parts, stretch.end.at)
+            await self._relay.append(self._additions(turn, stretch._replace(fed=fed), shards, due))
+            self._last.update(dict.fromkeys(parts, str(turn)))
             self._publish_up_to(stretch.end, fed)
             self.published_rows += len(stretch.rows.rows)
 
@@ -256,17 +254,16 @@ class Publisher:
         if position >= self._goal:
             self.caught_up.set()
 
-    def _additions(self, turn: TurnId, stretch: Stretch) -> Iterator[Addition]:
-        """The parts of a turn. Of one shard, if it is time, the newest rows go with it."""
-        shards = self._shards_of(stretch.rows.names)
+    def _additions(self, turn: TurnId, stretch: Stretch, shards: Sequence[int], due: int | None) -> Iterator[Addition]:
+        """The parts of a turn, made one after the other. With that of the shard that is due go its newest rows."""
         history, keep_from = self._history, self._turns[0][0]
-        is_settled = history.at == stretch.end.at  # else the newest row of a topic may not be published yet
-        due = self._written.due(set(shards) or {0}, stretch.end.at) if is_settled else None
         begin, end, rows, notices, states, fed = stretch
         whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed)
         for shard, message in encode_turn(whole, shards):
-            newest = list(self._newest_rows(shard, history.at)) if shard == due else None
-            kept = self._written.keep_from(shard, keep_from)
+            kept, newest = self._written.keep_from(shard, keep_from), None
+            if shard == due and history.at == history.delivered_at:  # else they may not be in the journal yet
+                newest = list(self._newest_rows(shard, history.at))
+                self._written.note(shard, turn, stretch.end.at)
             yield Addition(shard, self._epoch, turn, self._last[shard], kept, message, newest)
 
     def _newest_rows(self, shard: int, at: int) -> Iterator[Newest]:

@@ -95,6 +95,8 @@ class Standby:
         """Make this feed known, and see to it that what leads is followed."""
         name, words = announce(self._record.kept)
         await self._relay.wish(name, words, self._lease.lease_ms)
+        if self._has_heard:
+            self._wait_for_the_other()
         if self._following is not None and self._following.done():
             self._following.result()
             self._following = None
@@ -222,7 +224,10 @@ class Standby:
         follower = self._follower
         if follower is not None and follower.trouble and not follower.caught_up.is_set():
             up_to += f" ({follower.trouble})"
-        self.trouble = f"another feed has the lease{up_to}"
+        trouble = f"another feed has the lease{up_to}"
+        if not self.trouble.startswith("another feed has the lease"):
+            _logger.info("%s", trouble)
+        self.trouble = trouble
 
     async def _fit(self, journal: FollowedJournal, taken: Taken) -> Taken:
         """Bring the journal to exactly what was published. Raises Unproven."""
@@ -241,8 +246,14 @@ class Standby:
         await follower.refill_from_streams()
         if journal.position != verdict.end:
             raise Unproven(f"this feed has everything up to {journal.position}, and {verdict.end} was published")
+        fill = verdict.fill or await self._has_newer(verdict.end)
         if told.position == journal.position:
             journal.note(told.estate.fed)
         self._record.succeed(told, Reign(taken.token, *verdict.end))
         _logger.warning("this feed goes on after another one, from row %d, in the same epoch", verdict.end.at)
-        return taken._replace(verdict=verdict._replace(succeeds=False))
+        return taken._replace(verdict=verdict._replace(succeeds=False, fill=fill))
+
+    async def _has_newer(self, end: Position) -> bool:
+        """Whether the newest rows have some that were not published yet: they are numbered anew."""
+        found = [await self._relay.newest(shard) for shard in range(self._relay.shards)]
+        return any(row.at > end.at for _, rows in found for row in rows)

@@ -10,6 +10,7 @@ from hub.journal.journal import Journal
 from hub.journal.opening import Adopted, Restored, open_journal
 from hub.journal.proof import abandon_journal
 from hub.journal.settings import JournalSettings
+from hub.journal.single import Single
 
 __all__ = [
     "Adopted",
@@ -20,6 +21,7 @@ __all__ = [
     "JournalSettings",
     "Restored",
     "RunBegins",
+    "Single",
     "Stretch",
     "abandon_journal",
     "cut_journal",

@@ -1,8 +1,11 @@
 """What the journal asks of the operating system, the same on Linux, macOS and Windows: open, write, make durable."""
 
 import os
+import sys
 from io import FileIO
 from pathlib import Path
+
+Data = bytes | memoryview
 
 
 class JournalError(Exception):
@@ -31,11 +34,27 @@ def open_to_append(path: Path, length: int) -> FileIO:
     return file
 
 
-def write_all(file: FileIO, data: bytes | memoryview) -> None:
+def write_all(file: FileIO, data: Data) -> None:
     """Write in one call to the operating system. Goes on where that took less, until it refuses: OSError."""
-    rest = memoryview(data)
+    rest = memoryview(data)[file.write(data) :]
     while rest:
         rest = rest[file.write(rest) :]
+
+
+if sys.platform == "win32":
+
+    def write_at(file: FileIO, offset: int, data: bytes) -> None:
+        """Write at a place in a file. OSError where the operating system refuses."""
+        file.seek(offset)
+        write_all(file, data)
+
+else:
+
+    def write_at(file: FileIO, offset: int, data: bytes) -> None:
+        """Write at a place in a file, in one call to the operating system. OSError where that refuses."""
+        written = os.pwrite(file.fileno(), data, offset)
+        while written < len(data):
+            written += os.pwrite(file.fileno(), data[written:], offset + written)
 
 
 def make_durable(file: FileIO) -> None:

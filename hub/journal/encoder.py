@@ -15,7 +15,7 @@ import msgspec
 
 from hub.journal import columns
 from hub.journal.archive import encode_gap
-from hub.journal.columns import Columns, Runs, joined, large, small
+from hub.journal.columns import Columns, Runs, joined, small
 from hub.journal.marks import PAGE_ROWS
 from hub.journal.record import HEADER_BYTES, Kind, encode
 from hub.past import GapNotice
@@ -28,16 +28,14 @@ _encode_names: Final = msgspec.msgpack.Encoder().encode
 
 
 class Stretch(NamedTuple):
-    """Rows of one batch that follow each other in the log.
+    """Rows that follow each other in the log; or none, for a batch that had none.
 
-    ``first_at`` is the arrival number of the first, ``recv_us`` when they were received (epoch µs), ``batch`` the
-    feeder's number of the batch (0: it has none). The sequences have one element a row; ``rows`` are msgpack arrays
-    ``[code, seq, time, recv, ...]``.
+    ``first_at`` is the arrival number of the first, ``runs`` the batches that they came in. The other sequences have
+    one element a row; ``rows`` are msgpack arrays ``[code, seq, time, recv, ...]``.
     """
 
     first_at: int
-    recv_us: int
-    batch: int
+    runs: Runs
     topics: Sequence[Topic]
     seqs: "array[int]"
     times: "array[int]"
@@ -150,15 +148,15 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
         if isinstance(entry, Stretch):
             if entry.first_at != done.at + 1:
                 raise ValueError(f"rows from {entry.first_at} on do not follow row {done.at}")
-            done.batch = entry.batch or done.batch
+            done.batch = max(entry.runs.batches) or done.batch
             if entry.rows:
                 stretches.append(entry)
                 done.at += len(entry.rows)
                 continue
         items += _records(stretches, known, done.topics)
-        stretches.clear()
+        stretches = []
         if isinstance(entry, Stretch):
-            items += [entry.batch] if entry.batch else []
+            items += filter(None, entry.runs.batches)
             continue
         items.append(entry)
         if isinstance(entry, RunBegins):
@@ -169,32 +167,57 @@ def _plan(entries: Iterable[Entry], at: int, known: int) -> tuple[Appended, list
     return done, items
 
 
-def _records(stretches: Sequence[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
-    """Join stretches and cut them into records of a page at most."""
-    if not stretches:
+def _records(stretches: Iterable[Stretch], known: int, created: list[Topic]) -> Iterator[RowsRecord]:
+    """The records of stretches that follow each other: as few as there are pages."""
+    for page in _pages(stretches):
+        first_at, runs, topics, seqs, times, rows = page[0]
+        if len(page) > 1:
+            runs = _joined_runs(page)
+            topics = list(chain.from_iterable(stretch.topics for stretch in page))
+            seqs = joined(stretch.seqs for stretch in page)
+            times = joined(stretch.times for stretch in page)
+            rows = list(chain.from_iterable(stretch.rows for stretch in page))
+        numbers = _numbers(topics, known, created)
+        yield RowsRecord(first_at, Columns(numbers, small(map(len, rows)), seqs, times, runs), rows)
+
+
+def _pages(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
+    """Group stretches into pages. One that has no room left begins another, so that whole markets are not copied."""
+    page: list[Stretch] = []
+    held = 0
+    for stretch in stretches:
+        for part in _cut(stretch):
+            if held + len(part.rows) > PAGE_ROWS:
+                yield page
+                page, held = [], 0
+            page.append(part)
+            held += len(part.rows)
+    if page:
+        yield page
+
+
+def _cut(stretch: Stretch) -> Iterator[Stretch]:
+    """A stretch in parts of a page at most."""
+    if len(stretch.rows) <= PAGE_ROWS:
+        yield stretch
         return
-    first_at = stretches[0].first_at
-    starts = small(accumulate((len(stretch.rows) for stretch in stretches[:-1]), initial=0))
-    recvs = large(stretch.recv_us for stretch in stretches)
-    batches = large(stretch.batch for stretch in stretches)
-    _, _, _, topics, seqs, times, rows = stretches[0]
-    if len(stretches) > 1:
-        topics = list(chain.from_iterable(stretch.topics for stretch in stretches))
-        seqs = joined(stretch.seqs for stretch in stretches)
-        times = joined(stretch.times for stretch in stretches)
-        rows = list(chain.from_iterable(stretch.rows for stretch in stretches))
-    numbers = _numbers(topics, known, created)
+    at, runs, topics, seqs, times, rows = stretch
     for start in range(0, len(rows), PAGE_ROWS):
         part = slice(start, start + PAGE_ROWS)
-        runs = slice(bisect_right(starts, start) - 1, bisect_left(starts, part.stop))
-        cut = Columns(
-            numbers[part],
-            small(map(len, rows[part])),
-            seqs[part],
-            times[part],
-            Runs(small(max(0, begin - start) for begin in starts[runs]), recvs[runs], batches[runs]),
-        )
-        yield RowsRecord(first_at + start, cut, rows[part])
+        inside = slice(bisect_right(runs.starts, start) - 1, bisect_left(runs.starts, part.stop))
+        starts = small(max(0, begin - start) for begin in runs.starts[inside])
+        runs_inside = Runs(starts, runs.recvs[inside], runs.batches[inside])
+        yield Stretch(at + start, runs_inside, topics[part], seqs[part], times[part], rows[part])
+
+
+def _joined_runs(page: Sequence[Stretch]) -> Runs:
+    """The runs of some stretches, one behind the other."""
+    begins = accumulate((len(stretch.rows) for stretch in page), initial=0)
+    return Runs(
+        small(begin + start for begin, stretch in zip(begins, page, strict=False) for start in stretch.runs.starts),
+        joined(stretch.runs.recvs for stretch in page),
+        joined(stretch.runs.batches for stretch in page),
+    )
 
 
 def _numbers(topics: Sequence[Topic], known: int, created: list[Topic]) -> "array[int]":

@@ -13,7 +13,7 @@ from hub.journal.archive import Archive
 from hub.journal.columns import Columns, places
 from hub.journal.marks import Mark
 from hub.journal.record import DamagedError
-from hub.journal.tally import Tally
+from hub.journal.standing import Standing
 
 _Block = tuple[int, int]
 """Place of the part, and which of its marks the block begins with."""
@@ -24,9 +24,9 @@ _Answer = TypeVar("_Answer")
 class Finder:
     """Looks things up in one archive."""
 
-    def __init__(self, archive: Archive, tally: Tally) -> None:
+    def __init__(self, archive: Archive, standing: Standing) -> None:
         self._archive = archive
-        self._tally = tally
+        self._standing = standing
 
     def at_of(self, wanted: Mapping[int, int]) -> dict[int, int]:
         """Arrival numbers of rows: by topic, ``seq`` to arrival number. Rows that are not held are left out."""
@@ -77,23 +77,23 @@ class Finder:
 
     def _blocks_of(self, wanted: Mapping[int, int]) -> dict[_Block, dict[int, int]]:
         """The blocks in which rows are, each with its rows; those that are not held are left out."""
-        base, newest = self._archive.base, self._tally.seqs
+        base, standing = self._archive.base, self._standing
         blocks: dict[_Block, dict[int, int]] = {}
         for number, seq in wanted.items():
-            if base.seq(number) < seq <= newest[number]:
+            if base.seq(number) < seq <= standing.seq(number):
                 blocks.setdefault(self._block_of(seq, methodcaller("seq", number)), {})[number] = seq
         return blocks
 
     def _first_since(self, wanted: Iterable[int], time_ms: int) -> dict[int, tuple[int, int]]:
-        base, tally = self._archive.base, self._tally
+        base, standing = self._archive.base, self._standing
         blocks: dict[_Block, set[int]] = {}
         oldest: dict[int, int] = {}
         for number in wanted:
-            if tally.seqs[number] == base.seq(number):
+            if standing.seq(number) == base.seq(number):
                 continue
             if base.newest_time_ms(number) >= time_ms:
                 oldest[number] = base.seq(number) + 1
-            elif tally.newest_times[number] >= time_ms:
+            elif standing.newest_time_ms(number) >= time_ms:
                 blocks.setdefault(self._block_of(time_ms, methodcaller("newest_time_ms", number)), set()).add(number)
         found = {number: (oldest[number], at) for number, at in self._at_of(oldest).items()}
         for where, left in blocks.items():
@@ -109,7 +109,7 @@ class Finder:
 
     def _first_after(self, wanted: Iterable[int], at: int) -> dict[int, int]:
         archive = self._archive
-        at = min(max(at, archive.base.at), self._tally.at)
+        at = min(max(at, archive.base.at), self._standing.at)
         place = max(0, bisect_right(archive.parts, at, key=lambda part: part.base.at) - 1)
         marks = self._marks(place)
         block = bisect_right(marks, at, key=lambda mark: mark.at) - 1

@@ -24,6 +24,7 @@ from hub.journal.past import Past
 from hub.journal.proof import Proof, ProofFile
 from hub.journal.record import Reader
 from hub.journal.settings import JournalSettings
+from hub.journal.single import Single, encode_single
 from hub.journal.tally import Tally, encode_state
 from hub.journal.writer import PartWriter
 
@@ -85,7 +86,9 @@ class Journal(Past):
         self._use(writer, begun.index)
         try:
             self._retain()
-            self._proof = ProofFile.begin(folder, self._how_far())
+            self._proof = ProofFile.begin(
+                folder, Proof(writer.name.number, writer.length, False, settings.fsync_s == 0, owner.epoch, owner.boot)
+            )
         except BaseException:
             self._archive.close()
             raise
@@ -117,37 +120,40 @@ class Journal(Past):
         """
         if self.failed:
             raise JournalError(self.failed)
-        self._count()
         appended, data = self._encoder.encode(entries, self.at, len(self._archive.topics))
-        if not data:
-            return
-        start = self._writer.length
-        try:
-            if self._keeper.failure is not None:
-                raise self._keeper.failure
-            with data:
-                self._writer.write(data)
-            if self._settings.fsync_s == 0:
-                self._writer.make_durable()
-            self._proof.write(self._how_far())
-        except OSError as error:
-            self._fail(error)
-        self._keeper.note_write()
-        self._note(appended, start)
+        with data:
+            if data:
+                start = self._writer.length
+                self._write(data)
+                self._note(appended, start)
+
+    def append_single(self, single: Single) -> None:
+        """Write one row. The same as ``append``, in a shorter way."""
+        if self.failed:
+            raise JournalError(self.failed)
+        standing, writer, opened = self._standing, self._writer, self._opened
+        if single.at != standing.at + 1:
+            raise ValueError(f"row {single.at} does not follow row {standing.at}")
+        start = writer.length
+        self._write(encode_single(single))
+        opened.index.add_rows(single.at, start, 1)
+        opened.length = writer.length
+        standing.at = single.at
+        self.batch = single.batch or self.batch
 
     def settle(self) -> None:
-        """Do what the last append left to do, once its rows are delivered: count, mark, begin a new file.
+        """Do what the last append left to do, once its rows are delivered: mark, begin a new file.
 
         Raises:
             JournalError: as ``append`` does, but for the rows of the last append, which are written.
         """
-        self._count()
         if self.failed:
             return
         try:
-            if self._opened.index.mark_due(len(self._tally.names)):
+            index = self._opened.index
+            if index.mark_due(len(self._archive.topics)):
                 self._write_mark()
-            if self._writer.length - self._opened.index.marks[0].offset >= self._settings.roll_bytes:
+            if self._writer.length - index.marks[0].offset >= self._settings.roll_bytes and self._standing.is_newest():
                 self._roll(self.day)
         except OSError as error:
             self._fail(error)
@@ -156,13 +162,15 @@ class Journal(Past):
         """Begin the file of another trading day, and delete those whose time is over.
 
         Raises:
+            ValueError: rows were published that were not appended: the newest are not known any more.
             JournalError: as ``append`` does.
         """
         if self.failed:
             raise JournalError(self.failed)
-        self._count()
         if day.isoformat() == self.day:
             return
+        if not self._standing.is_newest():
+            raise ValueError("a trading day ends with its last row: append it first")
         try:
             self._roll(day.isoformat())
         except OSError as error:
@@ -174,13 +182,12 @@ class Journal(Past):
         self._keeper.stop()
         try:
             if not self.failed:
-                self._count()
                 if self._opened.index.changed:
                     self._write_mark()
                 self._writer.make_durable()
                 disk.make_durable(self._writer.marks)
                 disk.make_folder_durable(self._folder)
-                self._proof.write(self._how_far()._replace(closed=self._keeper.failure is None))
+                self._proof.write(self._writer.length, closed=self._keeper.failure is None)
                 self._proof.make_durable()
         except OSError as error:
             self._fail(error)
@@ -190,6 +197,19 @@ class Journal(Past):
             self._proof.close()
             self._lock.release()
 
+    def _write(self, data: disk.Data) -> None:
+        """Write an append, so that it outlasts this process."""
+        try:
+            if self._keeper.failure is not None:
+                raise self._keeper.failure
+            self._writer.write(data)
+            if self._settings.fsync_s == 0:
+                self._writer.make_durable()
+            self._proof.write(self._writer.length)
+        except OSError as error:
+            self._fail(error)
+        self._keeper.note_write()
+
     def _note(self, appended: Appended, start: int) -> None:
         """Know what was written."""
         index = self._opened.index
@@ -197,31 +217,32 @@ class Journal(Past):
             for number, topic in enumerate(appended.topics, len(self._archive.topics)):
                 topic.number = number
             self._archive.topics += appended.topics
-            self._tally.declare([(topic.channel, topic.code) for topic in appended.topics])
         for offset, record in appended.rows:
             index.add_rows(record.at, start + offset, len(record.rows))
-            self._uncounted.append(record)
         for offset, notice in appended.gaps:
             index.add_gap(notice.after_at, start + offset)
         if appended.run is not None:
             self.run, self.batch = appended.run, 0
         index.add_others(appended.others)
         self.batch = appended.batch or self.batch
-        self.at = appended.at
+        self._standing.at = appended.at
         self._opened.length = self._writer.length
 
     def _write_mark(self) -> None:
-        names = self._tally.names[self._marked_names :]
-        mark = self._tally.mark(self._writer.length)
-        index = self._opened.index
-        record = index.to_record(mark, self._tally.ats, self._tally.late_at, self.run, self.batch, names)
+        tally, index = self._tally(), self._opened.index
+        mark = tally.mark(self._writer.length)
+        names = tally.names[self._marked_names :]
+        record = index.to_record(mark, tally.ats, tally.late_at, self.run, self.batch, names)
         index.add_mark(mark)
-        self._marked_names = len(self._tally.names)
+        self._marked_names = len(tally.names)
         self._writer.write_mark(record.to_bytes(mark.at))
+
+    def _tally(self) -> Tally:
+        """How the topics stand; as they did at the start where it is not known yet who they are."""
+        return self._standing.tally() if self._archive.topics else self._begun
 
     def _mark_now(self) -> Mark:
         """A mark in the middle of things, because what stands before it can't be read."""
-        self._count()
         try:
             self._write_mark()
         except OSError as error:
@@ -236,18 +257,19 @@ class Journal(Past):
         self._begin(PartName(old.name.number + 1, day))
         self._keeper.retire(old.rows)
         self._keeper.retire(old.marks)
-        self._proof.write(self._how_far())
+        self._proof.write(self._writer.length, part=self._writer.name.number)
         self._retain()
 
     def _begin(self, name: PartName) -> None:
         """Begin a part: with the state, and the gap notices since the newest row, which belong before the next."""
         gaps = [encode_gap(notice, ends_append=True) for notice in self.gaps_between(self.at, self.at + 1)]
+        tally = self._tally()
         state = encode_state(
-            self._tally, epoch=self.epoch, source=self._owner.source, run=self.run, batch=self.batch, day=name.day
+            tally, epoch=self.epoch, source=self._owner.source, run=self.run, batch=self.batch, day=name.day
         )
         writer = PartWriter.begin(self._folder, name, b"".join((state, *gaps)), durable=self._settings.fsync_s == 0)
-        self._marked_names = len(self._tally.names)
-        index = Index(self._tally.mark(len(state)))
+        self._marked_names = len(tally.names)
+        index = Index(tally.mark(len(state)))
         for offset in accumulate(map(len, gaps[:-1]), initial=len(state)) if gaps else ():
             index.add_gap(self.at, offset)
         self._use(writer, index)
@@ -271,10 +293,6 @@ class Journal(Past):
             for path in part.paths:
                 self._keeper.delete(path)
         self._older_bytes = sum(part.bytes for part in found[len(gone) : -1])
-
-    def _how_far(self) -> Proof:
-        writer, owner = self._writer, self._owner
-        return Proof(writer.name.number, writer.length, False, self._settings.fsync_s == 0, owner.epoch, owner.boot)
 
     def give_up(self, reason: str) -> None:
         """Write no more. Rows go out from now on that are not here, so nothing may prove that it is complete."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from hub.journal.archive import Archive
-from hub.journal.encoder import RowsRecord
 from hub.journal.finder import Finder
 from hub.journal.marks import NEVER_MS, Mark
+from hub.journal.standing import Standing
 from hub.journal.tally import Tally
 from hub.past import GapNotice
 from hub.segment import Segment
@@ -20,32 +20,44 @@ class Past:
     """What can be read of one epoch.
 
     Args:
+        begun: how the topics stood when it was opened.
         mark_now: makes a mark after the newest row.
     """
 
     def __init__(
         self,
         folder: Path,
-        tally: Tally,
+        begun: Tally,
         *,
         on_drop: Callable[[int], None],
         on_note: Callable[[str], None],
         mark_now: Callable[[], Mark],
     ) -> None:
-        self.at = tally.at
-        """Arrival number of the newest row that is written."""
         self._folder = folder
-        self._tally = tally
+        self._begun = begun
         self._archive = Archive(folder, on_drop=on_drop, on_note=on_note, mark_now=mark_now)
-        self._finder = Finder(self._archive, tally)
-        self._uncounted: list[RowsRecord] = []
+        self._standing = Standing(begun.at, self._archive.topics)
+        self._finder = Finder(self._archive, self._standing)
 
-    def attach(self, topic_of: Callable[[str, str], Topic]) -> None:
-        """Be told the topics (by channel and code) of what was restored; before anything is read or appended."""
-        topics = [topic_of(channel, code) for channel, code in self._tally.names]
+    def attach(self, topic_of: Callable[[str, str], Topic], late_at: Callable[[], int]) -> None:
+        """Be told the topics of what was restored, before anything is read or appended.
+
+        Their counts are those of what was restored, and go on with every row that is numbered, appended yet or not.
+
+        Args:
+            topic_of: gives a topic by channel and code.
+            late_at: tells the arrival number of the newest row that is older than one of its topic before it.
+        """
+        topics = [topic_of(channel, code) for channel, code in self._begun.names]
         for number, topic in enumerate(topics):
             topic.number = number
-        self._archive.topics = topics
+        self._archive.topics[:] = topics
+        self._standing.late_at = late_at
+
+    @property
+    def at(self) -> int:
+        """Arrival number of the newest row that is written."""
+        return self._standing.at
 
     @property
     def first_at(self) -> int:
@@ -84,7 +96,6 @@ class Past:
 
     def at_of_many(self, seqs: Mapping[Topic, int]) -> dict[Topic, int]:
         """The same for many topics at once, a row of each. Those that are not held are left out."""
-        self._count()
         return self._by_topic(self._finder.at_of(self._by_number(seqs)))
 
     def not_after(self, seqs: Mapping[Topic, int]) -> int | None:
@@ -93,7 +104,6 @@ class Past:
         It is known without reading anything, however far apart the rows are: whoever reads on from there can tell by
         ``seq`` what is meant. None when none of them is held.
         """
-        self._count()
         return self._finder.not_after(self._by_number(seqs))
 
     def first_since(self, topic: Topic, time_ms: int) -> tuple[int, int] | None:
@@ -105,7 +115,6 @@ class Past:
 
     def first_since_many(self, topics: Iterable[Topic], time_ms: int) -> dict[Topic, tuple[int, int]]:
         """The same for many topics at once. Those without such a row are left out."""
-        self._count()
         return self._by_topic(self._finder.first_since(self._known(topics), time_ms))
 
     def first_after(self, topic: Topic, at: int) -> int:
@@ -114,7 +123,6 @@ class Past:
 
     def first_after_many(self, topics: Iterable[Topic], at: int) -> dict[Topic, int]:
         """The same for many topics at once. Those that never spoke are left out."""
-        self._count()
         return self._by_topic(self._finder.first_after(self._known(topics), at))
 
     def _by_number(self, seqs: Mapping[Topic, int]) -> dict[int, int]:
@@ -126,10 +134,3 @@ class Past:
     def _by_topic(self, found: Mapping[int, _Answer]) -> dict[Topic, _Answer]:
         topics = self._archive.topics
         return {topics[number]: answer for number, answer in found.items()}
-
-    def _count(self) -> None:
-        """Count the rows of the last append: left undone until they were delivered."""
-        for record in self._uncounted:
-            numbers, _, seqs, times, _ = record.columns
-            self._tally.add(record.at, numbers, seqs, times, record.rows)
-        self._uncounted.clear()

@@ -59,27 +59,32 @@ class Proof(NamedTuple):
 class ProofFile:
     """The file, open for writing. Two places in it take turns, so that one is whole whatever happens."""
 
-    def __init__(self, file: FileIO, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path, proof: Proof) -> None:
         self._file = file
         self._path = path
         self._turn = 0
+        self._part = proof.part
+        self._durable = proof.durable
+        self._names = proof.epoch.encode(), proof.boot.encode()
 
     @classmethod
     def begin(cls, folder: Path, proof: Proof) -> Self:
         """Replace the old proof, in one step, and durably: after a power loss the old one must not speak again."""
         path, beside = folder / NAME, folder / f"{NAME}.new"
+        part, length, closed, durable, epoch, boot = proof
         with disk.open_to_append(beside, 0) as file:
-            disk.write_all(file, _to_bytes(0, proof))
+            disk.write_all(file, _to_bytes(0, part, length, closed, durable, epoch.encode(), boot.encode()))
             disk.make_durable(file)
         beside.replace(path)
         disk.make_folder_durable(folder)
-        return cls(disk.open_to_append(path, 2 * _SLOT_BYTES), path)
+        return cls(disk.open_to_append(path, 2 * _SLOT_BYTES), path, proof)
 
-    def write(self, proof: Proof) -> None:
-        """Say how far the journal is written now."""
-        self._turn += 1
-        self._file.seek(self._turn % 2 * _SLOT_BYTES)
-        disk.write_all(self._file, _to_bytes(self._turn, proof))
+    def write(self, length: int, *, part: int = 0, closed: bool = False) -> None:
+        """Say how far the journal is written now. ``part``: where it goes on in another one."""
+        self._turn = turn = self._turn + 1
+        self._part = part = part or self._part
+        data = _to_bytes(turn, part, length, closed, self._durable, *self._names)
+        disk.write_at(self._file, turn % 2 * _SLOT_BYTES, data)
 
     def make_durable(self) -> None:
         """Return when the proof will outlast a power loss."""
@@ -89,8 +94,7 @@ class ProofFile:
         """Prove nothing any more; False when even that can't be done."""
         done = False
         with suppress(OSError):
-            self._file.seek(0)
-            disk.write_all(self._file, bytes(2 * _SLOT_BYTES))
+            disk.write_at(self._file, 0, bytes(2 * _SLOT_BYTES))
             done = True
         self._file.close()
         with suppress(OSError):
@@ -135,9 +139,8 @@ def abandon_journal(folder: Path) -> None:
         ) from None
 
 
-def _to_bytes(turn: int, proof: Proof) -> bytes:
-    part, length, closed, durable, epoch, boot = proof
-    data = _LAYOUT.pack(_MAGIC, turn, part, length, closed, durable, epoch.encode(), boot.encode())
+def _to_bytes(turn: int, part: int, length: int, closed: bool, durable: bool, epoch: bytes, boot: bytes) -> bytes:
+    data = _LAYOUT.pack(_MAGIC, turn, part, length, closed, durable, epoch, boot)
     return data + _CHECK.pack(crc32(data))
 
 

@@ -70,7 +70,7 @@ def encode(
 ) -> bytes:
     """Everything of a record but its body, which has to follow."""
     header = _HEADER.pack(_MAGIC, FORMAT, kind, ends_append, rows, len(head), len(body), at, crc32(body))
-    return b"".join((header, _CHECK.pack(crc32(head, crc32(header))), head))
+    return header + _CHECK.pack(crc32(head, crc32(header))) + head
 
 
 class Reader:

@@ -40,7 +40,7 @@ class PartWriter:
             disk.make_folder_durable(folder)
         return cls(folder, name, len(data), 0)
 
-    def write(self, data: memoryview) -> None:
+    def write(self, data: disk.Data) -> None:
         """Append to the rows."""
         disk.write_all(self.rows, data)
         self.length += len(data)

@@ -1,6 +1,8 @@
-"""The relay over real Redis servers: one, one behind a sentinel, and a Cluster of three."""
+"""The relay over real Redis servers: one, one over TLS for a user, one behind a sentinel, and a Cluster."""
 
 from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -9,23 +11,39 @@ from bridge.redis.address import Address
 from bridge.redis.relay import RedisRelay
 from bridge.relay.boundary import Relay
 from tests.bridge.relay_conformance import RelayConformance
+from tests.bridge.support.certificates import Certificates
 from tests.bridge.support.redis_servers import (
     needs_redis,
     redis_cluster,
+    redis_over_tls,
     redis_server,
     redis_with_sentinel,
 )
 
 pytestmark = needs_redis
 
+USER: Final = "用户"
+PASSWORD: Final = "p:ä/s#?@ %&+w"  # noqa: S105 - of nobody
+RIGHTS: Final = (
+    *("-@all", "+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"),
+    *("-@dangerous", "+info", "+time", "+cluster|slots"),
+)
+"""Those that docs/scaling.md asks for."""
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["single", "sentinel", "cluster"])
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["single", "tls", "sentinel", "cluster"])
 async def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     folder = tmp_path_factory.mktemp("redis")
     match request.param:
         case "single":
             async with redis_server(folder) as server:
                 yield server.url
+        case "tls":
+            files = Certificates(folder / "files")
+            async with redis_over_tls(folder / "server", files) as (place, server):
+                await server.do("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", *RIGHTS)
+                query = f"ssl_ca_certs={files.ca}&ssl_certfile={files.client}&ssl_keyfile={files.client}"
+                yield f"rediss://{quote(USER)}:{quote(PASSWORD, safe='')}@{place}/0?{query}"
         case "sentinel":
             async with redis_with_sentinel(folder) as (url, _, _):
                 yield url

@@ -228,29 +228,31 @@ async def test_whatever_befalls_two_feeds_no_number_is_given_twice_and_nothing_s
         relay.faulty = 0.05
         await stage.begins()
         dead: list[Feed] = []
-        for _ in range(60):
+        for _ in range(100):
             stage.feeder.give(CODES, chance.randint(1, 12))
             await asyncio.sleep(chance.random() * 0.03)
             feed = chance.choice(stage.feeds)
-            match chance.randrange(14):
-                case 0 if feed not in dead:
+            match chance.randrange(30):
+                case 0 | 1 if feed not in dead:
                     await feed.kill()
                     dead.append(feed)
-                case 1 if dead:
+                case 2 | 3 | 4 | 5 if dead:
                     dead.pop().start()
-                case 2:
+                case 6 | 7:
                     feed.line.flowing.clear()
-                case 3 | 4:
+                case 8 | 9 | 10:
                     feed.line.flowing.set()
-                case 5:
-                    feed.line.is_cut = not feed.line.is_cut
-                case 6:
+                case 11:
+                    feed.line.is_cut = True
+                case 12 | 13:
+                    feed.line.is_cut = False
+                case 14:
                     relay.cut()
-                case 7 if chance.random() < 0.3:
+                case 15 if chance.random() < 0.2:
                     relay.flush()
-                case 8:
+                case 16:
                     relay.copy()
-                case 9 if relay._copy and chance.random() < 0.3:
+                case 17 if relay._copy and chance.random() < 0.2:
                     relay.fail_over()
                 case _:
                     pass

@@ -1,6 +1,7 @@
 """A feed and its edges as processes, with a real Redis between them: what clients of an edge see."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Final
 
@@ -238,6 +239,27 @@ async def test_a_new_edge_knows_instruments_at_once_also_without_a_feed_and_afte
             async with plain_client(edge.ws_url) as client:
                 found = await client.request("instruments", "instruments", pattern="@沪市")
                 assert [one["code"] for one in found["instruments"]] == CODES[:3]
+            assert json.loads(edge.get("/instruments").body) == REFERENCE
+
+
+async def test_an_edge_serves_without_what_nobody_has_any_more(tmp_path: Path) -> None:
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        feeder = await d.feeder()
+        await feeder.say("reference", **REFERENCE)
+        await feeder.feed_ticks(CODES)
+        async with plain_client((await d.start_edge()).ws_url) as client:
+            assert await instruments_of(client, "*") == CODES
+        await d.kill(d.feed)
+        assert await d.redis.do("DEL", "{argus}:kept:reference") == 1
+        edge = await d.start_edge()
+        assert "what the feed knows of instruments can't be had" in edge.log()
+        async with plain_client(edge.ws_url) as client:
+            await client.send(op="subscribe", topics=["tick:*"], since={"time": 0})
+            assert len(await rows_until(client, CODES[-1], 1)) == len(CODES)
+        await d.start_feed(*FED)
+        async with plain_client(edge.ws_url) as client:
+            assert await instruments_of(client, "@沪市") == CODES[:3]
 
 
 async def test_clients_of_every_edge_are_told_what_the_source_can_t_give(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ class Market(RuleBasedStateMachine):
     def another_day(self, days: int) -> None:
         """The journal begins another file, and perhaps lets old ones go."""
         self.day += timedelta(days=days)
-        self.opened.store.roll(self.day)
+        self.hub.roll(self.day)
 
     @rule(target=clients, keeps=st.sampled_from([True, True, False]))
     def kill(self, *, keeps: bool) -> Any:

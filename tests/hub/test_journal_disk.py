@@ -109,6 +109,7 @@ def test_where_not_even_the_proof_can_be_withdrawn_it_says_what_to_do(
 
     with monkeypatch.context() as patch:
         patch.setattr("hub.journal.disk.write_all", refuse)
+        patch.setattr("hub.journal.disk.write_at", refuse)
         patch.setattr("pathlib.Path.unlink", refuse)
         told = re.escape(f"(delete {tmp_path} before that: not even this could be written")
         with pytest.raises(JournalError, match=told):
@@ -237,7 +238,7 @@ def test_the_memory_of_a_huge_append_is_not_kept(tmp_path: Path) -> None:
     model = Model()
     journal, _ = open_for(tmp_path, model, SETTINGS)
     model.append(journal, model.stretch("tick", [("1.SZ", 1)] * 5, size=2_000_000))
-    model.append(journal, model.stretch("tick", [("1.SZ", 2)], size=10))
+    model.append(journal, model.stretch("tick", [("1.SZ", 2)] * 2, size=10))
     assert len(journal._encoder._buffer.getbuffer()) < 1000
     check(journal, model)
     journal.close()

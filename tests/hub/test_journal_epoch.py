@@ -277,6 +277,9 @@ def test_the_topics_of_what_was_restored_are_asked_for_in_order(tmp_path: Path) 
         boot=BOOT,
     )
     asked = []
-    journal.attach(lambda channel, code: asked.append((channel, code)) or model.topic(channel, code))  # type: ignore[func-returns-value]
+    journal.attach(
+        lambda channel, code: asked.append((channel, code)) or model.topic(channel, code),  # type: ignore[func-returns-value]
+        lambda: model.late_at,
+    )
     assert asked == [("tick", "1.SZ"), ("tick", "2.SZ")]
     kill(journal)

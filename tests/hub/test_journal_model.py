@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgpack
 import pytest
 
-from hub.journal import Entry, Journal, JournalSettings, Restored, RunBegins, Stretch, open_journal
+from hub.journal import Entry, Journal, JournalSettings, Restored, RunBegins, Single, Stretch, open_journal
+from hub.journal.columns import Runs, large, small
 from hub.past import GapNotice
 from hub.topic import Topic
 
@@ -38,6 +39,7 @@ class Model:
         self.rows: list[ModelRow] = []
         self.gaps: list[GapNotice] = []
         self.run, self.batch = "", 0
+        self.late_at = 0
         self._topics: dict[tuple[str, str], Topic] = {}
         self._by_topic: dict[Topic, list[tuple[int, ModelRow]]] = {}
         self._offered: list[ModelRow | GapNotice | RunBegins | int] = []
@@ -74,8 +76,7 @@ class Model:
         self._offered.append(batch)
         return Stretch(
             first_at,
-            recv_us,
-            batch,
+            runs_of(recv_us, batch),
             [row.topic for row in new],
             array("q", [row.seq for row in new]),
             array("q", [row.time_ms for row in new]),
@@ -99,6 +100,7 @@ class Model:
             if isinstance(entry, ModelRow):
                 self.rows.append(entry)
                 self._by_topic.setdefault(entry.topic, []).append((self.at, entry))
+                self._keep(entry)
             elif isinstance(entry, GapNotice):
                 self.gaps.append(entry)
             elif isinstance(entry, RunBegins):
@@ -107,13 +109,27 @@ class Model:
                 self.batch = entry or self.batch
         self._offered.clear()
 
+    def _keep(self, row: ModelRow) -> None:
+        """The topic knows of its row, as history sees to it."""
+        topic = row.topic
+        topic.at, topic.seq, topic.newest, topic.time_ms = self.at, row.seq, row.row, row.time_ms
+        if row.time_ms < topic.newest_time_ms:
+            self.late_at = self.at
+        topic.newest_time_ms = max(row.time_ms, topic.newest_time_ms)
+        topic.ats.append(self.at)
+        topic.newest_times.append(topic.newest_time_ms)
+
     def forget_offered(self) -> None:
         """What was offered is not in the journal."""
         self._offered.clear()
 
     def append(self, journal: Journal, *entries: Entry) -> None:
-        """Append what was offered, deliver it, and settle."""
-        journal.append(entries)
+        """Append what was offered, in the way that the hub would, deliver it, and settle."""
+        single = single_of(*entries)
+        if single is not None:
+            journal.append_single(single)
+        else:
+            journal.append(entries)
         self.commit()
         journal.settle()
 
@@ -127,6 +143,19 @@ class Model:
     def first_after(self, topic: Topic, after_at: int, first_at: int) -> int:
         mine = self.of(topic)
         return next((row.seq for at, row in mine if at > after_at and at >= first_at), mine[-1][1].seq + 1)
+
+
+def runs_of(recv_us: int, batch: int) -> Runs:
+    """One batch that all rows came in."""
+    return Runs(small((0,)), large((recv_us,)), large((batch,)))
+
+
+def single_of(*entries: Entry) -> Single | None:
+    """What was offered, if it is one row of a topic that has a number."""
+    match entries:
+        case [Stretch(at, runs, [topic], [seq], [time_ms], [row])] if topic.number >= 0:
+            return Single(at, topic, seq, time_ms, runs.recvs[0], runs.batches[0], row)
+    return None
 
 
 def open_for(
@@ -152,7 +181,7 @@ def open_for(
         on_note=(notes if notes is not None else []).append,
         boot=boot,
     )
-    journal.attach(model.topic)
+    journal.attach(model.topic, lambda: model.late_at)
     return journal, restored
 
 

@@ -1,12 +1,13 @@
 """The journal's promise, with anything in any order: append, begin a day, restart, be killed after any byte."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import FileIO
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,12 +27,19 @@ class Death:
     def __init__(self) -> None:
         self.after: int | None = None
         self._write_all = disk.write_all
+        self._write_at = disk.write_at
 
     def write_all(self, file: FileIO, data: bytes | memoryview) -> None:
+        self._write(data, lambda part: self._write_all(file, part))
+
+    def write_at(self, file: FileIO, offset: int, data: bytes) -> None:
+        self._write(data, lambda part: self._write_at(file, offset, part))
+
+    def _write(self, data: bytes | memoryview, write: Callable[[Any], None]) -> None:
         if self.after is None:
-            self._write_all(file, data)
+            write(data)
             return
-        self._write_all(file, data[: self.after])
+        write(data[: self.after])
         self.after -= len(data)
         if self.after < 0:
             self.after = None
@@ -141,6 +149,7 @@ def dying() -> Iterator[Death]:
     death = Death()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hub.journal.disk.write_all", death.write_all)
+        patch.setattr("hub.journal.disk.write_at", death.write_at)
         yield death
 
 

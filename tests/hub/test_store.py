@@ -135,6 +135,18 @@ def test_another_trading_day_has_a_file_of_its_own(opened: Opened, hub: Hub, tmp
     assert written(tmp_path) == [("replay", "600000.SH", 1), ("replay", "600000.SH", 2)]
 
 
+def test_a_trading_day_ends_behind_what_was_published_up_to_then(opened: Opened, hub: Hub, tmp_path: Path) -> None:
+    deliver_times(hub, 1)
+    hub.publish("tick", [tick("600000.SH", 2), tick("600001.SH", 2)], 17)
+    hub.roll(date(2026, 9, 2))
+    assert hub.history.delivered_at == 3
+    deliver_times(hub, 3)
+    kill(opened)
+    again = open_history(tmp_path)
+    assert [(topic.code, topic.seq) for topic in again.history.topics] == [("600000.SH", 3), ("600001.SH", 1)]
+    kill(again)
+
+
 def test_on_a_full_disk_live_goes_on_and_that_is_told_once(
     opened: Opened, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,7 +211,7 @@ def test_the_start_after_a_failure_begins_a_new_epoch(
     again.close()
 
 
-@pytest.mark.parametrize("what", ["append", "settle", "roll", "close"])
+@pytest.mark.parametrize("what", ["append", "append_single", "settle", "roll", "close"])
 def test_whatever_the_journal_raises_live_goes_on_and_it_is_told_once(
     opened: Opened, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
@@ -212,12 +224,13 @@ def test_whatever_the_journal_raises_live_goes_on_and_it_is_told_once(
             raise IndexError("a fault of its own")
 
         patch.setattr(journal.journal, what, fail)
-        deliver_times(hub, 2)
+        deliver_times(hub, 2)  # a row by itself
+        deliver(hub, tick("600000.SH", 3), tick("600000.SH", 4))
         journal.roll(date(2026, 9, 2))
         if what == "close":
             journal.close()
-    deliver_times(hub, 3)
-    assert hub.history.delivered_at == 3
+    deliver_times(hub, 5)
+    assert hub.history.delivered_at == 5
     (told,) = critical(caplog)
     assert "IndexError: a fault of its own" in told
     assert opened.reasons_degraded == [told]

@@ -6,9 +6,9 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -37,11 +37,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that listens: the ports for clients and for the feeder, and its processes."""
+    """A server that listens: the ports for clients and for the feeder, and its processes.
+
+    ``beside``: processes that it needs and whose CPU is told apart, by what they are.
+    """
 
     port: int
     feed_port: int
     pids: tuple[int, ...]
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Contestant(ABC):

@@ -29,7 +29,7 @@ from benchmarks.fanout.rows import Fill, RowMaker, Template, masked_header
 from hub.settings import Settings
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
-_LISTENING: Final = re.compile(r"Argus Hub is listening on http://127\.0\.0\.1:(\d+)/")
+LISTENING: Final = re.compile(r"Argus Hub is listening on http://127\.0\.0\.1:(\d+)/")
 
 
 class ArgusHub(Contestant):
@@ -61,7 +61,7 @@ class ArgusHub(Contestant):
     def serve(self, place: Place) -> Iterator[Served]:  # noqa: D102
         with running(self.command(place), place, cwd=REPOSITORY) as process:
             line = first_line(process, place)
-            found = _LISTENING.match(line)
+            found = LISTENING.match(line)
             if not found:
                 raise TrialFailed(f"the hub said {line!r}")
             yield Served(int(found[1]), int(found[1]), (process.pid,))

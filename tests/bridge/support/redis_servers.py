@@ -14,6 +14,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.bridge.support.certificates import HOST, Certificates
+
 START_S: Final = 30
 """How long a server may take until the test is given up. Never part of what is asserted."""
 SERVICE: Final = "argus"
@@ -118,6 +120,18 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
         yield server
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def redis_over_tls(folder: Path, files: Certificates, server: str = "") -> AsyncIterator[tuple[str, RedisServer]]:
+    """A server that shows ``server``, and wants to see a certificate of its CA. Gives its host and port for TLS.
+
+    It also listens without TLS, for the test itself.
+    """
+    shown, place = server or files.server, free_port()
+    tls = ("--tls-port", str(place), "--tls-cert-file", shown, "--tls-key-file", shown, "--tls-ca-cert-file", files.ca)
+    async with redis_server(folder, "--save", "", "--appendonly", "no", *tls) as running:
+        yield f"{HOST}:{place}", running
 
 
 @asynccontextmanager

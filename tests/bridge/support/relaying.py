@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -48,8 +48,9 @@ class FaultyRelay(MemoryRelay):
         self._fail()
         return await super().lease(owner, lease_ms)
 
-    async def append(self, additions: Sequence[Addition]) -> None:
+    async def append(self, additions: Iterable[Addition]) -> None:
         self._fail()
+        additions = list(additions)
         if self.break_off_after is not None:
             count, self.break_off_after = self.break_off_after, None
             await super().append(additions[:count])

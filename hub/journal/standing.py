@@ -1,0 +1,45 @@
+"""How far every topic had come when the journal was written last. Topics know that: an append need not count rows."""
+
+from collections.abc import Callable, Sequence
+
+from hub.journal.tally import Tally
+from hub.topic import Topic
+
+
+class Standing:
+    """What the topics were after the newest row that is written, whatever was published since.
+
+    Args:
+        at: arrival number of that row.
+        topics: by number; more may join them.
+    """
+
+    def __init__(self, at: int, topics: Sequence[Topic]) -> None:
+        self.at = at
+        self.late_at: Callable[[], int] = int
+        """Tells the arrival number of the newest row that is older than one of its topic before it."""
+        self._topics = topics
+
+    def seq(self, number: int) -> int:
+        """The number of a topic's newest row."""
+        return self._topics[number].as_of(self.at)[0]
+
+    def newest_time_ms(self, number: int) -> int:
+        """The newest exchange time among all rows of a topic."""
+        return self._topics[number].as_of(self.at)[2]
+
+    def is_newest(self) -> bool:
+        """Whether nothing was published since."""
+        return all(topic.at <= self.at for topic in self._topics)
+
+    def tally(self) -> Tally:
+        """All topics as columns. Their newest rows are among them where nothing was published since."""
+        tally = Tally()
+        tally.at, tally.late_at = self.at, min(self.at, self.late_at())
+        tally.names = [(topic.channel, topic.code) for topic in self._topics]
+        stood = [topic.as_of(self.at) for topic in self._topics]
+        tally.seqs = [seq for seq, _, _ in stood]
+        tally.ats = [at for _, at, _ in stood]
+        tally.newest_times = [time_ms for _, _, time_ms in stood]
+        tally.newest = [topic.newest if topic.at <= self.at else b"" for topic in self._topics]
+        return tally
