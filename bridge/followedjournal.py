@@ -1,17 +1,15 @@
 """The journal of a feed that stands by: what another feed has published is written as if it had been numbered here."""
 
 import logging
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-
-import msgspec
+from typing import Final
 
 from bridge.relay.logreader import Stretch
 from bridge.relay.turn import NOT_FED, Fed, Position, Rows
-from hub.history import History
+from hub.followed import FollowedHistory
 from hub.journal import (
     Adopted,
     Entry,
@@ -24,9 +22,12 @@ from hub.journal import (
     open_journal,
 )
 from hub.journal import Stretch as Written
+from hub.journal.columns import Runs, large, small
 from hub.past import GapNotice, RestoredTopic
+from hub.topic import Topic
 
-_decode_row = msgspec.msgpack.Decoder(list[object]).decode
+RING_BYTES: Final = 1 << 22
+
 _logger = logging.getLogger("argus.relay")
 
 
@@ -81,7 +82,6 @@ class FollowedJournal:
 
     def _open(self, adopted: Adopted | None) -> None:
         """Raises JournalError."""
-        self._history = History(ring_rows=1, ring_bytes=1)  # only its topics are used
         self._journal, restored = open_journal(
             self._folder,
             source=self._source,
@@ -94,7 +94,11 @@ class FollowedJournal:
         )
         for note in restored.notes:
             _note(note)
-        self._journal.attach(self._history.topic)
+        # It is only there for the topics, which know how far they have come.
+        at, topics = restored.at, restored.topics
+        history = self._history = FollowedHistory(ring_rows=1, ring_bytes=RING_BYTES, at=at, topics=topics, known_at=0)
+        history.late_at = restored.late_at
+        self._journal.attach(history.topic, lambda: history.late_at)
         self.epoch = self._journal.epoch
         self.position = Position(restored.at, len(self._journal.gaps_between(restored.at, restored.at + 1)))
         """Where it ends."""
@@ -108,8 +112,13 @@ class FollowedJournal:
         """Write what follows. Raises JournalError, or ValueError where it does not follow."""
         if stretch.begin != self.position:
             raise ValueError(f"{stretch.begin} does not follow {self.position}")
-        self._journal.append(_entries(stretch, self._history, self._journal))
+        history, rows = self._history, stretch.rows
+        topics = [history.topic(*_named(name)) for name in rows.names]
+        history.extend(topics, rows.seqs, rows.times, rows.recvs, rows.rows)
+        self._journal.append(_entries(stretch, topics, self._journal))
         self._journal.settle()
+        history.delivered_at = history.at
+        history.trim()
         self._journal.roll(self._day())
         self.position = stretch.end
 
@@ -144,14 +153,14 @@ class FollowedJournal:
         self._journal.close()
 
 
-def _entries(stretch: Stretch, history: History, journal: Journal) -> Iterator[Entry]:
-    rows, start, at = stretch.rows, 0, stretch.begin.at
+def _entries(stretch: Stretch, topics: Sequence[Topic], journal: Journal) -> Iterator[Entry]:
+    start, at = 0, stretch.begin.at
     for notice in stretch.notices:
         end = start + notice.after_at - at
-        yield from _written(rows, start, end, history)
+        yield from _written(stretch.rows, topics, start, end)
         yield notice
         start, at = end, notice.after_at
-    yield from _written(rows, start, len(rows.rows), history)
+    yield from _written(stretch.rows, topics, start, len(topics))
     yield from _fed_entries(stretch.fed, stretch.end.at, journal)
 
 
@@ -160,20 +169,17 @@ def _fed_entries(fed: Fed, at: int, journal: Journal) -> Iterator[Entry]:
     if run and run != journal.run:
         yield RunBegins(run)
     if batch and fed != (journal.run, journal.batch):
-        none: array[int] = array("q")
-        yield Written(at + 1, 0, batch, (), none, none, ())
+        yield Written(at + 1, Runs(small((0,)), large((0,)), large((batch,))), (), large(), large(), ())
 
 
-def _written(rows: Rows, start: int, end: int, history: History) -> Iterator[Written]:
-    """Some rows, those that were received together at once."""
-    while start < end:
-        recv_us = rows.recvs[start]
-        stop = next((place for place in range(start, end) if rows.recvs[place] != recv_us), end)
-        part = slice(start, stop)
-        topics = [history.topic(*_named(name)) for name in rows.names[part]]
-        packed: Sequence[bytes] = rows.rows[part]
-        yield Written(rows.ats[start], recv_us, 0, topics, rows.seqs[part], rows.times[part], packed)
-        start = stop
+def _written(rows: Rows, topics: Sequence[Topic], start: int, end: int) -> Iterator[Written]:
+    """Some rows, with the places from which on they were received at another time."""
+    if start < end:
+        part = slice(start, end)
+        recvs = rows.recvs[part]
+        starts = [0, *(place for place in range(1, len(recvs)) if recvs[place] != recvs[place - 1])]
+        runs = Runs(small(starts), large(map(recvs.__getitem__, starts)), large(bytes(8 * len(starts))))
+        yield Written(rows.ats[start], runs, topics[part], rows.seqs[part], rows.times[part], rows.rows[part])
 
 
 def _named(name: str) -> tuple[str, str]:
