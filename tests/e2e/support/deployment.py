@@ -5,12 +5,15 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from tests.bridge.support.redis_servers import RedisServer, redis_server
 from tests.e2e.support.fed_hub import HEARTBEAT_S, Line
 from tests.e2e.support.hub_process import ALIVE, HubProcess
 from tests.e2e.support.scripted_feeder import Given, ScriptedFeeder, scripted_feeder
+
+UPGRADE: Final = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 
 
 class Deployment:
@@ -36,6 +39,24 @@ class Deployment:
         """Start a feed with a journal of its own, whether it will lead or not."""
         fixed = ("--role", "feed", "--redis", self.redis.url, "--data", str(self._folder / data))
         return await self._start(*fixed, *options)
+
+    async def closed_to_clients(self, hub: HubProcess) -> None:
+        """Return when a feed lets no clients in, because another one stands by."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):
+                    if "served by the edges" in (await asyncio.to_thread(hub.get, "/ws", UPGRADE)).body:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def listens(self, hub: HubProcess) -> None:
+        """Return when a process answers."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):
+                    if (await asyncio.to_thread(hub.get, "/healthz")).status == 200:
+                        return
+                await asyncio.sleep(0.05)
 
     async def leads(self, hub: HubProcess) -> None:
         """Return when a feed publishes."""
