@@ -69,7 +69,10 @@ async def test_the_feed_that_stood_by_goes_on_with_the_next_number(fault: signal
             await client.control("subscribed")
             await (await d.feeder()).feed_ticks(CODES, rounds=3)
             rows = await rows_until(client, 30)
-            first.signal(fault)
+            if fault == signal.SIGKILL:
+                await d.kill(first)
+            else:
+                first.signal(fault)
             await d.leads(second)
             d.feed = second
             await (await d.feeder()).feed_ticks(CODES, rounds=2)
@@ -87,9 +90,10 @@ async def test_a_simulated_market_goes_on_in_the_same_epoch(tmp_path: Path) -> N
         edge = await d.start_edge()
         async with plain_client(edge.ws_url) as client:
             epoch = client.welcome["epoch"]
+            await client.send(op="subscribe", topics=["tick:*"], since="none")
+            await client.control("subscribed")
             await d.kill(first)
             await d.leads(second)
-            await client.send(op="subscribe", topics=["tick:*"], since="none")
             assert (await client.control("gap"))["cause"] == "upstream"
             await rows_until(client, 50)
         async with plain_client(edge.ws_url) as client:

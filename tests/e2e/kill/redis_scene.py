@@ -251,7 +251,8 @@ class RedisScene:
         """The arrival number of the newest row that was published: what a feeder was acknowledged is."""
         relay = RedisRelay(Address.parse(self._redis.url), "argus", SHARDS)
         try:
-            return max(row.at for shard in range(SHARDS) for row in (await relay.newest(shard))[1])
+            found = [await relay.newest(shard) for shard in range(SHARDS)]
+            return max(row.at for _, rows in found for row in rows)
         finally:
             await relay.close()
 
