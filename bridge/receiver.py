@@ -1,7 +1,8 @@
 """Puts what the feed published into an edge's hub: numbered rows, with the notices at their places."""
 
 from itertools import compress
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from bridge.relay.logreader import Stretch
 from bridge.relay.turn import Rows
@@ -10,6 +11,9 @@ from hub.followed import FollowedHistory
 from hub.rows import Rows as GivenRows
 from hub.topic import Topic
 from hub.watch import Watch
+
+_channel_of: Final = attrgetter("channel")
+_code_of: Final = attrgetter("code")
 
 
 class Receiver:
@@ -53,8 +57,9 @@ class Receiver:
         self._note(found, times, packed)
 
     def _note(self, topics: list[Topic], times: Any, packed: Any) -> None:
-        is_tick = [topic.channel == "tick" for topic in topics]
-        codes = [topic.code for topic in compress(topics, is_tick)]
-        if codes:
-            ticks = GivenRows("tick", codes, list(compress(times, is_tick)), list(compress(packed, is_tick)))
-            self._watch.note(ticks)
+        channels = list(map(_channel_of, topics))
+        if channels.count("tick") < len(channels):  # most often all of them are ticks
+            is_tick = list(map("tick".__eq__, channels))
+            topics, times, packed = (list(compress(column, is_tick)) for column in (topics, times, packed))
+        if topics:
+            self._watch.note(GivenRows("tick", list(map(_code_of, topics)), times, packed))

@@ -232,6 +232,8 @@ class Hub:
             self._deliver(*pending, origin)
 
     def _deliver(self, channel: str, topics: Sequence[Topic], rows: Sequence[bytes | None], origin: Origin) -> None:
+        if not self.router.is_observed:
+            return
         encoded: dict[bytes, bytes] = {}
         before_at = self.history.delivered_at
         is_state = origin is Origin.SNAPSHOT

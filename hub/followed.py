@@ -86,17 +86,15 @@ class FollowedHistory(History):
         at, limit, crowded = self.at, self._ring_rows + self._ring_slack, self._crowded
         place = len(segment.rows)
         channel = segment.channels[-1][1] if segment.channels else ""
-        recv = segment.recvs[-1][1] if segment.recvs else -1
-        for topic, seq, time_ms, recv_us, row in zip(topics, seqs, times, recvs, rows, strict=True):
+        self._note_recvs(segment, recvs)
+        newest_ms = self.time_ms
+        for topic, seq, time_ms, row in zip(topics, seqs, times, rows, strict=True):
             at += 1
             if seq != topic.seq + 1:
                 self._see_first(topic, seq, at, time_ms)
             if topic.channel != channel:
                 channel = topic.channel
                 segment.channels.append((place, channel))
-            if recv_us != recv:
-                recv = recv_us
-                segment.recvs.append((place, recv))
             place += 1
             topic.at, topic.seq, topic.time_ms, topic.newest = at, seq, time_ms, row
             if time_ms >= topic.newest_time_ms:
@@ -107,16 +105,25 @@ class FollowedHistory(History):
             topic.ats.append(at)
             if len(topic.ats) > limit:
                 crowded[topic] = None
-            if time_ms > self.time_ms and channel != STATUS:
-                self.time_ms = time_ms
+            if time_ms > newest_ms and channel != STATUS:
+                newest_ms = time_ms
         segment.rows.extend(rows)
         segment.topics.extend(topics)
         segment.seqs.extend(seqs)
         segment.times.extend(times)
-        self.at = at
+        self.at, self.time_ms = at, newest_ms
         size = sum(map(len, rows)) + len(rows) * (ROW_BYTES + PLACE_BYTES)
         segment.bytes += size
         self._bytes += size
+
+    def _note_recvs(self, segment: Segment, recvs: Sequence[int]) -> None:
+        """Note when the next rows of a segment were received: most often all at once."""
+        known = segment.recvs[-1][1] if segment.recvs else None
+        is_one = len(recvs) == recvs.count(recvs[0])
+        for place, recv_us in enumerate(recvs[:1] if is_one else recvs, len(segment.rows)):
+            if recv_us != known:
+                known = recv_us
+                segment.recvs.append((place, recv_us))
 
     def _see_first(self, topic: Topic, seq: int, at: int, time_ms: int) -> None:
         """Take it that a topic had spoken before the beginning, as it can only be early on."""

@@ -78,6 +78,11 @@ class Router:
         return self._audiences.values()
 
     @property
+    def is_observed(self) -> bool:
+        """Whether anybody is subscribed to anything."""
+        return bool(self._interested)
+
+    @property
     def subscriptions(self) -> int:
         """How many topic strings clients are subscribed to, each counted for each client."""
         every = sum(len(audience.names) * len(audience.members) for audience in self.audiences)

@@ -53,6 +53,8 @@ def figures_of(trial: Mapping[str, Any]) -> Figures:
         "missing_rows": trial["expected_rows"] - rows,
         "rss_bytes": trial["server_rss_bytes"],
         "reader_cpu_share": trial["reader_cpu_s"] / trial["seconds"],
+        "rows_per_s": _rate(reader),
+        **{f"{name}_cpu_share": cpu_s / trial["seconds"] for name, cpu_s in trial.get("beside_cpu_s", {}).items()},
         "reader_batch_ms": trial["reader_cpu_s"] / len(last_ms) * 1e3 if last_ms else None,
         "feeder_late_p99_ms": _ms(percentile(trial["feeder"]["lateness_ns"], 0.99)),
     }
@@ -65,6 +67,16 @@ def medians(trials: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     if "missing_rows" in middles:
         middles["missing_rows"] = max(figures["missing_rows"] or 0.0 for figures in found)
     return middles
+
+
+def _rate(reader: Mapping[str, Any]) -> float | None:
+    """Rows a second from the first that was due to the last that came, where batches were told apart."""
+    batches = reader["batches"]
+    if not batches:
+        return None
+    begun_us = min(batch["planned_us"] for batch in batches)
+    ended_us = max(batch["planned_us"] + batch["last_ns"] / 1000 for batch in batches)
+    return float(reader["rows"] / (ended_us - begun_us) * 1e6)
 
 
 def _ms(value_ns: float | None) -> float | None:

@@ -33,7 +33,7 @@ class Deployment(ArgusHub):
             port = free_port()
             options = ["--bind", "127.0.0.1", "--save", "", "--client-output-buffer-limit", "pubsub 64mb 32mb 60"]
             redis = running(["redis-server", "--port", str(port), *options], _part(place, "redis"), place.folder)
-            beside = {"redis": (stack.enter_context(redis).pid,)}
+            beside: dict[str, tuple[int, ...]] = {"redis": (stack.enter_context(redis).pid,)}
             connect(port).close()
             url = f"redis://127.0.0.1:{port}/0"
 

@@ -6,12 +6,15 @@ has let go comes from the journal.
 
 from array import array
 from bisect import bisect_right
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import EVERYTHING, Segment
+
+_name_of: Final = attrgetter("name")
 
 
 class Lost(Exception):  # noqa: N818 (it reads as what happened)
@@ -101,7 +104,7 @@ def _add(rows: Rows, segment: Segment, start: int, stop: int) -> None:
     for column, more in zip(
         rows,
         (
-            [topic.name for topic in topics],
+            map(_name_of, topics),
             range(segment.first_at + start, segment.first_at + stop),
             segment.seqs[part],
             segment.times[part],

@@ -32,7 +32,7 @@ def trial(contestant: str, cpu_s: float, late_ms: int = 2, rows: int = 1000) -> 
         "server_rss_bytes": 1000,
         "seconds": 1.0,
         "expected_rows": 1000,
-        "reader": {"rows": rows, "groups": [group], "batches": [{"last_ns": 5_000_000}]},
+        "reader": {"rows": rows, "groups": [group], "batches": [{"planned_us": 1_000_000, "last_ns": 5_000_000}]},
         "feeder": {"lateness_ns": histogram((1000, 1))},
     }
 
