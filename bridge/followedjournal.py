@@ -179,7 +179,9 @@ def _written(rows: Rows, topics: Sequence[Topic], start: int, end: int) -> Itera
         recvs = rows.recvs[part]
         starts = [0, *(place for place in range(1, len(recvs)) if recvs[place] != recvs[place - 1])]
         runs = Runs(small(starts), large(map(recvs.__getitem__, starts)), large(bytes(8 * len(starts))))
-        yield Written(rows.ats[start], runs, topics[part], rows.seqs[part], rows.times[part], rows.rows[part])
+        yield Written(
+            rows.ats[start], runs, topics[part], large(rows.seqs[part]), large(rows.times[part]), rows.rows[part]
+        )
 
 
 def _named(name: str) -> tuple[str, str]:
