@@ -92,8 +92,10 @@ class FollowedJournal:
             on_note=_note,
             adopted=adopted,
         )
-        for note in restored.notes:
+        for note in restored.notes if adopted is None else ():
             _note(note)
+        if adopted is not None:
+            _logger.info("journal %s: epoch %s is followed from row %d on", self._folder, adopted.epoch, adopted.at)
         # It is only there for the topics, which know how far they have come.
         at, topics = restored.at, restored.topics
         history = self._history = FollowedHistory(ring_rows=1, ring_bytes=RING_BYTES, at=at, topics=topics, known_at=0)
@@ -138,15 +140,19 @@ class FollowedJournal:
             _logger.warning("%d rows are discarded that were journalled here and never published", gone)
         return gone is not None
 
-    def adopt(self, gathered: Gathered) -> None:
-        """Put what is there aside, and begin with another history. Raises JournalError."""
-        self.renew(gathered.adopted())
-
-    def renew(self, adopted: Adopted | None = None) -> None:
-        """Begin a new epoch. Raises JournalError."""
+    def put_aside(self) -> None:
+        """End with what is there: it is not gone on with. `adopt` or `begin` has to follow. Raises JournalError."""
         self.close()
         abandon_journal(self._folder)
-        self._open(adopted)
+
+    def adopt(self, gathered: Gathered) -> None:
+        """Begin with another feed's history. Raises JournalError."""
+        self._open(gathered.adopted())
+
+    def begin(self) -> None:
+        """Put aside what is there, and begin a new epoch. Raises JournalError."""
+        self.put_aside()
+        self._open(None)
 
     def close(self) -> None:
         """Make everything durable and let others have it. Raises JournalError."""

@@ -54,6 +54,7 @@ MOST_PAUSE_AMONG_SEVERAL_S: Final = 0.5
 PING_S: Final = 20.0
 PING_AMONG_SEVERAL_S: Final = 1.0
 LOST_AMONG_SEVERAL_S: Final = 2.0
+CLOSE_AMONG_SEVERAL_S: Final = 0.2
 """So long a hub may say nothing where there is another one to go to: rows are to be with it within five seconds."""
 MAX_BATCH_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """A larger batch is sent in parts."""
@@ -227,7 +228,7 @@ class Feeder:
                 compression=None,
                 proxy=None,
                 open_timeout=self._patience_s,
-                close_timeout=CLOSE_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S if alone else CLOSE_AMONG_SEVERAL_S,
                 max_size=MAX_MESSAGE_BYTES,
                 ping_interval=PING_S if alone else PING_AMONG_SEVERAL_S,
                 ping_timeout=PING_S if alone else LOST_AMONG_SEVERAL_S,

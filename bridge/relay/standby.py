@@ -125,7 +125,7 @@ class Standby:
             """Begin the journal once the newest row of every topic is known."""
             nonlocal gathered
             if gathered is not None and gathered.position >= max(Position(known_at, 0), told.position):
-                journal.renew()  # an epoch that nobody knows, should this process die between here and there
+                journal.put_aside()  # so that a process that dies in between goes on with nothing
                 self._record.follow(told)
                 journal.adopt(gathered)
                 gathered = None
@@ -144,10 +144,10 @@ class Standby:
         except EpochEnded as ended:
             _logger.warning("%s", ended)
             if ended.lost is not None and gathered is None:
-                journal.renew()
+                journal.begin()
         except ValueError:  # what came does not fit what is here: only a new beginning mends that
             _logger.exception("the feed that leads can't be followed")
-            journal.renew()
+            journal.begin()
 
     def _goes_on(self, journal: FollowedJournal, told: State) -> bool:
         """Whether the journal goes on in the epoch of the feed that leads; what that numbered otherwise is cut off."""
@@ -216,7 +216,7 @@ class Standby:
             await self._stop()
             if journal is not None:
                 _logger.critical("a new epoch begins: %s", error)
-                journal.renew()
+                journal.begin()
             return True, None
 
     def _wait_for_the_other(self) -> None:
