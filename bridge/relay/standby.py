@@ -97,11 +97,18 @@ class Standby:
         await self._relay.wish(name, words, self._lease.lease_ms)
         if self._has_heard:
             self._wait_for_the_other()
-        if self._following is not None and self._following.done():
-            self._following.result()
+        following = self._following
+        if following is not None and following.done():
             self._following = None
-        if self._following is None and self._journal is not None and self._told is not None and self._has_heard:
+            following.result()
+        if self._following is None and self._journal is not None and self._told is not None and self._is_another_s():
             self._following = asyncio.create_task(self._follow(self._journal, self._told))
+
+    def _is_another_s(self) -> bool:
+        """Whether another feed was heard since, and not only what this one told last, while it led."""
+        told, kept = self._told, self._record.kept
+        is_own = told is not None and kept.led and (told.epoch, told.token) == (kept.epoch, kept.token)
+        return self._has_heard and not is_own
 
     async def _follow(self, journal: FollowedJournal, told: State) -> None:
         """Follow an epoch until it ends, or can't be followed from where this feed is. Raises JournalError."""
@@ -132,6 +139,9 @@ class Standby:
 
         def take_state(state: State) -> None:
             if gathered is None:
+                place = divergence(self._record.kept, state)
+                if place is not None and place < journal.position:
+                    raise EpochEnded("another feed went on from an earlier row")
                 self._record.follow(state)
                 if state.position == journal.position:
                     journal.note(state.estate.fed)
@@ -145,6 +155,8 @@ class Standby:
             _logger.warning("%s", ended)
             if ended.lost is not None and gathered is None:
                 journal.begin()
+        except Unproven as error:
+            _logger.warning("%s", error)
         except ValueError:  # what came does not fit what is here: only a new beginning mends that
             _logger.exception("the feed that leads can't be followed")
             journal.begin()
