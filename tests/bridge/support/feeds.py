@@ -3,8 +3,8 @@
 import asyncio
 import copy
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +70,14 @@ class OwnLine:
         self.flowing.set()
         self._relay = relay
 
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Any]:
+        await self.flowing.wait()
+        if self.is_cut:
+            raise RelayAway("the line is cut")
+        async with self._relay.listen() as incoming:
+            yield incoming
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._relay, name)
         if not asyncio.iscoroutinefunction(found):
@@ -132,6 +140,19 @@ class Leading:
     def _store(self, fed: Fed) -> None:
         if fed.run == RUN:
             self.stored = fed.batch
+
+    def journalled(self) -> Iterator[tuple[int, tuple[str, int, bytes]]]:
+        """What its journal has, by arrival number."""
+        past = self.journal
+        at = past.first_at
+        while at <= past.at:
+            segment = past.load(at)
+            assert segment is not None
+            for place in range(at - segment.first_at, len(segment.rows)):
+                row = segment.rows[place]
+                assert row is not None
+                yield segment.first_at + place, (segment.topics[place].name, segment.seqs[place], row)
+            at = segment.end_at
 
     def take(self, number: int, rows: list[Row]) -> None:
         """Number a batch, unless it was."""
