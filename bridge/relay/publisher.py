@@ -204,9 +204,10 @@ class Publisher:
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
-        self._publish_up_to(begin, NOT_FED)
+        self._published = begin
         await self._keeping.keep(self._lease.owner, token)
         await self._tell(token)  # before anything is published: who takes over has to know who led last
+        self._publish_up_to(begin, NOT_FED)
         works = (
             self._publish(token, begin),
             self._hold(token),

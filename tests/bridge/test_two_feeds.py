@@ -80,10 +80,16 @@ class Stage:
     async def is_seen(self) -> None:
         """Return when every witness has what is published now."""
         await self.stores(1)
-        leading = self.leader.leading
-        assert leading is not None
-        goal = leading.hub.epoch, leading.hub.history.at
-        await until(lambda: all((witness.epoch, witness.at) == goal for witness in self.witnesses))
+
+        def is_so() -> bool:
+            leading = next((feed.leading for feed in self.feeds if feed.takes), None)
+            if leading is None or self.feeder.newest < len(self.feeder.given):
+                self.feeder.work()
+                return False
+            goal = leading.hub.epoch, leading.hub.history.at
+            return all((witness.epoch, witness.at) == goal for witness in self.witnesses)
+
+        await until(is_so)
 
     def check(self) -> set[str]:
         """No number for two rows, no row under two numbers, nothing acknowledged is missing. Returns the epochs."""
