@@ -8,11 +8,14 @@ import msgpack
 import pytest
 
 from bridge.relay import backoff, beginning, follower
+from bridge.relay.beginning import ask
 from bridge.relay.boundary import Ousted
 from bridge.relay.newest import Newest
+from bridge.relay.state import Question
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import Position, decode, shard_of
 from hub.core import Hub
+from hub.past import GapNotice
 from tests.bridge.support.relaying import (
     PATIENCE_S,
     SHARDS,
@@ -153,6 +156,34 @@ async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:
             while not await relay.asked(0.01):  # it looks for more than what the feed says to have published
                 pass
         assert not edge.follower.caught_up.is_set()
+
+
+async def test_a_feed_answers_with_nothing_that_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another feed may yet number it otherwise."""
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as edge:
+        publish(hub, *CODES[:2])
+        hub.announce("tick:*", 1, 5)
+        hub.flush()
+        await edge.reaches(2, 1)
+        on_its_way = asyncio.Event()
+
+        async def append(_: object) -> None:
+            on_its_way.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(relay, "append", append)
+        hub.announce("tick:*", 5, 6)
+        publish(hub, *CODES)
+        hub.flush()
+        await on_its_way.wait()
+        for begin in (Position(0, 0), Position(2, 0)):
+            answer = await ask(relay, Question(EPOCH, *begin, most=100))
+            assert answer is not None
+            part = decode(answer)
+            assert (part.begin, part.end) == (begin, Position(2, 1))
+            assert part.notices == [GapNotice(2, "tick:*", 1, 5)]
+        assert hub.history.delivered_at == 14
 
 
 async def test_a_feed_that_was_restarted_leaves_the_streams_as_they_are() -> None:

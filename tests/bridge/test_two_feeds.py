@@ -13,6 +13,7 @@ import msgpack
 import pytest
 
 from bridge.relay import backoff, beginning, follower, publisher
+from bridge.relay.newest import Newest
 from tests.bridge.support.feeds import SHARDS, Feed, Feeder, LosingRelay, Witness, until
 from tests.hub.support.core import tick
 
@@ -181,6 +182,21 @@ async def test_a_turn_that_was_half_published_by_a_feed_that_died_is_nobody_s(pa
         await stage.is_seen()
         late = Witness(stage.relay)
         stage.witnesses.append(late)
+        await stage.is_seen()
+        assert len(stage.check()) == 1
+
+
+async def test_newest_rows_that_a_feed_had_not_published_when_it_died_are_nobody_s(tmp_path: Path) -> None:
+    """They are written with a turn, as they are then: a turn later than the one that was published last."""
+    async with staged(tmp_path) as stage:
+        await stage.begins()
+        await stage.leader.kill()
+        shard = stage.relay._shards[1]
+        row = msgpack.packb(["600999.SH", 1, 5])
+        shard.newest = [*shard.newest, Newest("tick:600999.SH", 10**6, 5, row)]
+        await stage.stores(1)
+        _, newest = await stage.relay.newest(1)
+        assert "tick:600999.SH" not in [one.name for one in newest]
         await stage.is_seen()
         assert len(stage.check()) == 1
 
