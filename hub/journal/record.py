@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from io import FileIO
 from typing import Final, NamedTuple
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 FORMAT: Final = 1
 """Changes whenever the files of an older hub could be misread."""
