@@ -126,10 +126,10 @@ class FeedApp(App):
         await keep_running(self._source, sink, lambda: self._intake.batches)
 
     def _closed(self) -> str:
-        return ELSEWHERE if self._publisher.seconded.is_set() else ""
+        return ELSEWHERE if self._publisher.hearing.seconded.is_set() else ""
 
     async def _send_clients_away(self) -> None:
-        await self._publisher.seconded.wait()
+        await self._publisher.hearing.seconded.wait()
         _logger.info("another feed stands by: clients are served by the edges only")
         await self._server.send_away(ELSEWHERE, self._settings.drain_s)
 

@@ -91,6 +91,14 @@ class LogReader:
         return notices
 
 
+def reader_from(history: History, begin: Position) -> LogReader:
+    """A reader from a position on, or from the oldest that is held."""
+    try:
+        return LogReader(history, begin)
+    except Lost as lost:
+        return LogReader(history, Position(lost.at, 0))
+
+
 def position_of(history: History) -> Position:
     """Where a history ends, as far as it was delivered."""
     at = history.delivered_at

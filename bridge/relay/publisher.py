@@ -8,32 +8,31 @@ away: the log is read on from where the relay stands when it is back.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
 
 from bridge.ending import end
+from bridge.relay.answering import Answering
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Addition, Head, Ousted, Refused, Relay, RelayAway
 from bridge.relay.fedmarks import FedMarks
+from bridge.relay.hearing import Hearing
 from bridge.relay.keeping import Keeping
 from bridge.relay.lease import Lease, Taken, take_over
-from bridge.relay.logreader import LogReader, Lost, Stretch, position_of
+from bridge.relay.logreader import Lost, Stretch, position_of, reader_from
 from bridge.relay.newest import Newest, Written
 from bridge.relay.record import Record
-from bridge.relay.state import Estate, State, decode_question
+from bridge.relay.state import Estate, State
 from bridge.relay.state import encode as encode_state
-from bridge.relay.succession import Unproven, announced, is_feed
-from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode, encode_turn, no_rows, shard_of
+from bridge.relay.succession import Unproven
+from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode_turn, shard_of
 from hub.history import History
 
 TURN_ROWS: Final = 8192
 """Rows that travel in one turn at most: a burst as a whole, and a megabyte or two."""
-ANSWER_KEEP_MS: Final = 10_000
-ASKED_S: Final = 1.0
-WISHES_S: Final = 0.5
 
 _logger = logging.getLogger("argus.relay")
 
@@ -72,8 +71,6 @@ class Publisher:
         self.published_rows = 0
         self.begun_anew = 0
         """How often the relay had to be filled anew."""
-        self.seconded = asyncio.Event()
-        """Set once another feed stands by, or has led before."""
         self.caught_up = asyncio.Event()
         """Set once everything was published that had been delivered before it began."""
         self._relay = relay
@@ -83,12 +80,11 @@ class Publisher:
         self._keep_rows = keep_rows
         self._keeping = keeping
         self._state = state
-        self._on_wishes = on_wishes
+        self._answering = Answering(relay, history, epoch, marks, lambda: self._published or Position(0, 0))
+        self.hearing = Hearing(relay, record, epoch, 2 * lease.lease_s, on_wishes)
         self._marks = marks
         self._record = record
         self._taken = taken
-        if record.kept.epoch == epoch and record.kept.others:
-            self.seconded.set()
         self._goal = position_of(history)
         self._beat = 0
         self._homes: tuple[str, ...] = ()
@@ -100,7 +96,6 @@ class Publisher:
         self._written = Written(max(1, keep_rows // 4))
         self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
         self._shards: dict[str, int] = {}  # by topic
-        self._wished: dict[str, tuple[frozenset[str], float]] = {}  # by edge, with when it was heard of last
 
     @property
     def behind_rows(self) -> int:
@@ -212,8 +207,8 @@ class Publisher:
             self._publish(token, begin),
             self._hold(token),
             self._keeping.run(self._lease.owner, token),
-            self._answer(token),
-            self._hear_wishes(),
+            self._answering.run(token),
+            self.hearing.run(),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -224,7 +219,7 @@ class Publisher:
             await end(tasks)
 
     async def _publish(self, token: int, begin: Position) -> None:
-        reader, turn = self._reader(begin), TurnId(token, 0)
+        reader, turn = reader_from(self._history, begin), TurnId(token, 0)
         while True:
             self._woken.clear()
             try:
@@ -273,12 +268,6 @@ class Publisher:
             if self._shard(topic.name) == shard and topic.at <= at:
                 yield Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
 
-    def _reader(self, begin: Position) -> LogReader:
-        try:
-            return LogReader(self._history, begin)
-        except Lost as lost:
-            return LogReader(self._history, Position(lost.at, 0))
-
     def _shards_of(self, names: Sequence[str]) -> list[int]:
         try:
             return list(map(self._shards.__getitem__, names))
@@ -311,52 +300,3 @@ class Publisher:
         state = replace(state, digests=dict(self._keeping.digests), estate=estate)
         await self._lease.hold(token, encode_state(state))
         self._marks.tell(published, fed)
-
-    async def _answer(self, token: int) -> None:
-        while True:
-            asked = await self._relay.asked(ASKED_S)
-            if asked is None:
-                continue
-            question, answer_to = decode_question(asked[0]), asked[1]
-            answer = self._after(token, Position(question.at, question.told), question.most)
-            await self._relay.answer(answer_to, answer, ANSWER_KEEP_MS)
-
-    def _after(self, token: int, position: Position, most: int) -> bytes:
-        """What follows a position, or the oldest that is held; as a part of a turn that was never published.
-
-        Nothing that is not published: another feed may yet number it otherwise.
-        """
-        reader, end = self._reader(position), self._published or Position(0, 0)
-        while True:
-            try:
-                stretch = reader.read(most, end)
-            except Lost as lost:
-                reader = self._reader(Position(lost.at, 0))
-                continue
-            turn = TurnId(token, 0)
-            if stretch is None:
-                return encode(Part(0, self._epoch, turn, end, end, 0, no_rows(), []))
-            begin, end, rows, notices, states, _ = stretch
-            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, self._marks.at(end)))
-
-    async def _hear_wishes(self) -> None:
-        loop, told = asyncio.get_running_loop(), None
-        while True:
-            wishes = await self._relay.wishes()
-            feeds = announced(wishes)
-            self._record.second([name for name, (epoch, _) in feeds.items() if epoch == self._epoch])
-            if self._record.kept.others:
-                self.seconded.set()
-            wanted = self._unite(wishes, loop.time())
-            if wanted != told:
-                told = wanted
-                self._on_wishes(wanted)
-            await asyncio.sleep(WISHES_S)
-
-    def _unite(self, wishes: Mapping[str, Sequence[str]], now_s: float) -> frozenset[str]:
-        """What edges want. One that is missing gets time to say it again: the relay may have forgotten."""
-        edges = {name: topics for name, topics in wishes.items() if not is_feed(name)}
-        self._wished.update((edge, (frozenset(topics), now_s)) for edge, topics in edges.items())
-        grace_s = 2 * self._lease.lease_s
-        self._wished = {edge: wish for edge, wish in self._wished.items() if now_s - wish[1] <= grace_s}
-        return frozenset().union(*(topics for topics, _ in self._wished.values()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from bridge.relay import backoff, beginning, follower, publisher
+from bridge.relay import answering, backoff, beginning, follower, hearing, publisher
 from bridge.relay.newest import Newest
 from tests.bridge.support.feeds import SHARDS, Feed, Feeder, LosingRelay, Witness, until
 from tests.hub.support.core import tick
@@ -28,8 +28,8 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "SILENCE_S", 0.2)
     monkeypatch.setattr(follower, "GRACE_S", 0.005)
     monkeypatch.setattr(beginning, "ANSWER_S", 0.1)
-    monkeypatch.setattr(publisher, "ASKED_S", 0.02)
-    monkeypatch.setattr(publisher, "WISHES_S", 0.01)
+    monkeypatch.setattr(answering, "ASKED_S", 0.02)
+    monkeypatch.setattr(hearing, "WISHES_S", 0.01)
     monkeypatch.setattr(publisher, "TURN_ROWS", 5)
 
 
@@ -66,7 +66,7 @@ class Stage:
             if leading is None or not followers or followers[0]._journal is None:
                 return False
             end = leading.publisher._published
-            return leading.publisher.seconded.is_set() and followers[0]._journal.position == end and bool(end)
+            return leading.publisher.hearing.seconded.is_set() and followers[0]._journal.position == end and bool(end)
 
         await until(is_so)
         beat = self.leader.leading.publisher._beat  # type: ignore[union-attr]
