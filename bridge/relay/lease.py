@@ -82,7 +82,8 @@ async def take_over(lease: Lease, epoch: str, is_empty: bool, kept: Kept, *, lea
     try:
         return Taken(token, found, judge(epoch, is_empty, kept, found))
     except Unproven:
-        if alone or not await _others_say_so(lease, kept):
+        is_ours = kept.led or kept.epoch != epoch
+        if alone or not is_ours or not await _others_say_so(lease, kept):
             raise
     token = await lease.take()
     if token is None:
