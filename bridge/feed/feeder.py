@@ -52,8 +52,8 @@ LEAST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
 MOST_PAUSE_AMONG_SEVERAL_S: Final = 0.5
 """Of several hubs one is there nearly always, and all addresses are tried before there is a pause."""
 PING_S: Final = 20.0
-PING_AMONG_SEVERAL_S: Final = 1.0
-LOST_AMONG_SEVERAL_S: Final = 2.0
+PING_AMONG_SEVERAL_S: Final = 0.5
+LOST_AMONG_SEVERAL_S: Final = 1.5
 CLOSE_AMONG_SEVERAL_S: Final = 0.2
 """So long a hub may say nothing where there is another one to go to: rows are to be with it within five seconds."""
 MAX_BATCH_BYTES: Final = MAX_MESSAGE_BYTES // 2

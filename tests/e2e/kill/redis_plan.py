@@ -33,10 +33,6 @@ class Fault(Enum):
     """It carries less than is published, until Redis cuts it off."""
 
 
-FAILOVERS: Final = frozenset({Fault.KILL_FEED, Fault.PAUSE_FEED})
-"""After these the other feed leads."""
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """A fault, after all has been well for ``well_s``; ``edge`` is the one that it befalls, where it does.
