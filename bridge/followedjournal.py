@@ -14,7 +14,6 @@ from hub.journal import (
     Adopted,
     Entry,
     Journal,
-    JournalError,
     JournalSettings,
     RunBegins,
     abandon_journal,
@@ -197,6 +196,3 @@ def _named(name: str) -> tuple[str, str]:
 
 def _note(note: str) -> None:
     _logger.warning("journal: %s", note)
-
-
-__all__ = ["FollowedJournal", "Gathered", "JournalError"]

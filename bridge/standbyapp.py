@@ -17,7 +17,7 @@ from bridge.ending import end
 from bridge.feed.endpoint import PATH
 from bridge.feed.messages import MAX_MESSAGE_BYTES, SUBPROTOCOL
 from bridge.feed.right import FeedRight
-from bridge.followedjournal import FollowedJournal, JournalError
+from bridge.followedjournal import FollowedJournal
 from bridge.listening import StartError, server_settings
 from bridge.relay.boundary import Relay
 from bridge.relay.lease import Lease, Taken
@@ -28,6 +28,7 @@ from hub.calendar import Calendar
 from hub.core import Hub, SourceInfo
 from hub.delivery import Delivery
 from hub.history import History
+from hub.journal import JournalError
 from hub.metrics import Figure, Metrics
 from hub.pages import Pages
 from hub.peers import PeerConnection
