@@ -44,17 +44,17 @@ class Receiver:
         names, packed, times = rows.names[part], rows.rows[part], rows.times[part]
         known = self._topics
         created: list[Topic] = []
-        topics = list(map(known.get, names))
-        if None in topics:
+        try:
+            topics = list(map(known.__getitem__, names))
+        except KeyError:
             for name in names:
                 if name not in known:
                     channel, _, code = name.partition(":")
                     created.append(known.setdefault(name, self._history.topic(channel, code)))
-            topics = list(map(known.get, names))
-        found: list[Topic] = topics  # type: ignore[assignment]  # none is missing now
-        self._history.extend(found, rows.seqs[part], times, rows.recvs[part], packed)
+            topics = list(map(known.__getitem__, names))
+        self._history.extend(topics, rows.seqs[part], times, rows.recvs[part], packed)
         self._hub.took(created, end - start, rows.recvs[end - 1])
-        self._note(found, times, packed)
+        self._note(topics, times, packed)
 
     def _note(self, topics: list[Topic], times: Any, packed: Any) -> None:
         channels = list(map(_channel_of, topics))

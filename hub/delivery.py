@@ -71,7 +71,7 @@ class Delivery:
             self.pump_soon(conflater.outbox)
         self._hub.conflating.clear()
         self._on_flush(perf_counter() - self._published_s)
-        self._loop.call_soon(self._hub.settle)  # after those who go on with what was delivered
+        self._hub.settle()
 
     def _pump(self) -> None:
         deadline_s = perf_counter() + PUMP_BUDGET_S

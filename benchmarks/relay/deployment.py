@@ -13,7 +13,7 @@ from benchmarks.fanout.contestants.hub import LISTENING, REPOSITORY, ArgusHub
 
 
 class Deployment(ArgusHub):
-    """Processes of their own for all. The first edge has the hub's processor; the others run where there is room."""
+    """Processes of their own for all. Where servers are pinned, the first edge has the hub's processor."""
 
     def __init__(self, name: str, edges: int) -> None:
         super().__init__(name, ())

@@ -67,7 +67,7 @@ class LogReader:
         while len(rows.rows) < most:
             before = self._position
             segment, places = cursor.look(last_at, EVERYTHING, {}, most)
-            is_whole = not places or None not in segment.rows[places[0] : places[-1] + 1]
+            is_whole = not places or all(segment.rows[places[0] : places[-1] + 1])  # a row is never empty
             lost = () if is_whole else set(places) - set(cursor.without_losses(segment, places))
             if lost or cursor.losses:
                 raise Lost(segment.first_at + max(lost) if lost else cursor.at)
