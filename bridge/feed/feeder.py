@@ -55,6 +55,7 @@ PING_S: Final = 20.0
 PING_AMONG_SEVERAL_S: Final = 0.5
 LOST_AMONG_SEVERAL_S: Final = 1.5
 CLOSE_AMONG_SEVERAL_S: Final = 0.2
+OPEN_AMONG_SEVERAL_S: Final = 0.5
 """So long a hub may say nothing where there is another one to go to: rows are to be with it within five seconds."""
 MAX_BATCH_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """A larger batch is sent in parts."""
@@ -227,7 +228,7 @@ class Feeder:
                 additional_headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
                 compression=None,
                 proxy=None,
-                open_timeout=self._patience_s,
+                open_timeout=OPEN_TIMEOUT_S if alone else OPEN_AMONG_SEVERAL_S,
                 close_timeout=CLOSE_TIMEOUT_S if alone else CLOSE_AMONG_SEVERAL_S,
                 max_size=MAX_MESSAGE_BYTES,
                 ping_interval=PING_S if alone else PING_AMONG_SEVERAL_S,
@@ -241,7 +242,7 @@ class Feeder:
                 raise FeedEnded(f"the hub at {self._url} does not take this feeder: {why}") from None
             raise _Lost(why) from None
         except TimeoutError:
-            raise _Lost(f"no answer within {self._patience_s:g} s") from None
+            raise _Lost("no answer in time") from None
         except OSError as error:
             raise _Lost("nobody answers" if error.errno is None else error.strerror or str(error)) from None
         except WebSocketException as error:

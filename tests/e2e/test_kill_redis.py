@@ -58,7 +58,10 @@ async def test_every_client_of_every_edge_has_what_the_feeder_wrote_down_whateve
 
 
 def _delays(outcome: Outcome, diaries: list[Diary], the_truth: Truth) -> str:
-    """By fault, the worst time from when the feeder wrote a row down, within moments of it, until a client had it."""
+    """By fault, the worst time from when the feeder wrote a row down, within moments of it, until a client had it.
+
+    Not of rows that were on their way when the next fault came.
+    """
     worst: dict[Fault, float] = {}
     nexts_s = [began_s for _, began_s in outcome.done[1:]] + [float("inf")]
     for diary in diaries:
@@ -67,7 +70,7 @@ def _delays(outcome: Outcome, diaries: list[Diary], the_truth: Truth) -> str:
             if not diary.at_s or diary.at_s[0] > began_s:
                 continue  # it came later
             first = bisect_left(due, began_s, key=lambda row: row.at_s)
-            last = bisect_left(due, min(began_s + MOMENTS_S, next_s), key=lambda row: row.at_s)
+            last = bisect_left(due, min(began_s + MOMENTS_S, next_s - 1), key=lambda row: row.at_s)
             late_s = max((diary.at_s[place] - due[place].at_s for place in range(first, last)), default=0.0)
             worst[fault] = max(worst.get(fault, 0.0), late_s)
     return ", ".join(f"{fault.name.lower()} {worst_s:.1f} s" for fault, worst_s in worst.items())
