@@ -15,7 +15,7 @@ help:
 	@echo 'make unit       all tests, with the coverage of hub/; some: make unit ARGS="--no-cov tests/hub"'
 	@echo 'make soak       ten minutes of churn and faults; shorter: make soak SOAK_S=120'
 	@echo 'make kill       hub and feeder are killed 25 times under the whole market; six minutes'
-	@echo 'make kill-redis feed, edges and Redis are killed, paused and cut under the whole market; ten minutes'
+	@echo 'make kill-redis two feeds, edges and Redis are killed, paused and cut under the whole market; ten minutes'
 	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
 	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'

@@ -17,7 +17,7 @@ from bridge.feed.feeder import FeedEnded
 from bridge.feed.feeding import Feeding, FeedingSettings
 from bridge.feed.isolation import ChildRefused, supervise
 from bridge.feed.stdin import when_stdin_ends
-from bridge.feedapp import FeedApp
+from bridge.feedrole import run_feed
 from bridge.listening import StartError, check_port
 from bridge.recorder import Recorder
 from bridge.redis.setting import relay_of
@@ -123,24 +123,32 @@ async def serve(settings: Settings, source: Source | None, stopped: asyncio.Even
     _logger.info("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
     # A simulated or recorded day begins anew with every start, and with it a history.
     run = None if source is None else secrets.token_hex(8)
-    relay = relay_of(settings) if settings.role == "feed" else None
     try:
+        if settings.role == "feed":
+            await serve_feed(settings, source, recorder, stopped)
+            return
         while True:
             metrics = Metrics(version("argus-hub"))
             opened = open_history(settings, source, run, metrics.journal_append.observe)
-            if relay is None:
-                app = App(settings, source, opened, metrics, recorder)
-            else:
-                app = FeedApp(settings, source, opened, metrics, relay, recorder)
+            app = App(settings, source, opened, metrics, recorder)
             port = await app.run(stopped)
             if app.renewal is None:
                 return
             settings, run = settings.model_copy(update={"port": port}), app.renewal.run
     finally:
-        if relay is not None:
-            await relay.close()
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+
+async def serve_feed(
+    settings: Settings, source: Source | None, recorder: Recorder | None, stopped: asyncio.Event
+) -> None:
+    """Run a feed until ``stopped``. Raises StartError as `serve` does."""
+    relay = relay_of(settings)
+    try:
+        await run_feed(settings, source, FED if source is None else source.name, relay, recorder, open_history, stopped)
+    finally:
+        await relay.close()
 
 
 async def serve_edge(settings: Settings, stopped: asyncio.Event) -> None:

@@ -39,6 +39,7 @@ from hub.reference import Reference
 from hub.schema import STATUS
 from hub.server import HubServer
 from hub.settings import Settings
+from hub.store import Store
 from hub.watch import Watch
 
 LOOK_S = 1.0
@@ -103,7 +104,7 @@ class App:
             universes=self._reference.universes,
             on_wants=self._want_soon,
             on_refused=_log_refused,
-            store=opened.store,
+            store=self._store_of(opened),
             reference=self._reference,
         )
         health = Health(self._calendar, settings.stale_after_s)
@@ -130,6 +131,14 @@ class App:
             on_told=self._on_told,
         )
 
+    def _store_of(self, opened: Opened) -> Store:
+        """Where turns are written."""
+        return opened.store
+
+    def _closed(self) -> str:
+        """Why clients are not let in, empty where they are."""
+        return ""
+
     @property
     def renewal(self) -> Hello | None:
         """The feeder that needs another history than this one: why the hub has ended; None where it was stopped."""
@@ -151,7 +160,13 @@ class App:
             self._hub.channels, self._reasons_not_ready, self._reasons_degraded, metrics.page, self._reference.page
         )
         self._server = HubServer(
-            self._hub, delivery, server_settings(settings), pages.get, self._watch.heartbeat, self._endpoints()
+            self._hub,
+            delivery,
+            server_settings(settings),
+            pages.get,
+            self._watch.heartbeat,
+            self._endpoints(),
+            self._closed,
         )
         refused = lambda: self._intake.refused  # noqa: E731
         metrics.observe(self._hub, self._server, self._watch, self._opened, refused, self._events)

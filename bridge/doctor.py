@@ -68,7 +68,7 @@ def checks(argv: Sequence[str], environ: Mapping[str, str]) -> Iterator[Check]:
         if settings.journal and settings.role != "edge":
             yield from check_data(settings.data, min(DAY_BYTES, settings.journal_bytes))
     else:
-        yield check_hub(settings)
+        yield from (check_hub(settings, address) for address in settings.to.split(","))
     if settings.redis:
         yield from redis_checks(settings)
     if settings.role != "edge":
@@ -141,9 +141,9 @@ def check_data(folder: Path, wanted_bytes: int) -> Iterator[Check]:
         yield Check("disk", True, free)
 
 
-def check_hub(settings: Settings) -> Check:
-    """Whether the hub that a feeder sends to can be reached from here."""
-    url = urlsplit(settings.to)
+def check_hub(settings: Settings, address: str) -> Check:
+    """Whether a hub that a feeder sends to can be reached from here."""
+    url = urlsplit(address)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "wss" else 80)
     try:
         socket.create_connection((host, port), CONNECT_S).close()

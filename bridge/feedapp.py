@@ -1,6 +1,6 @@
 """The hub of role feed: it publishes what it numbered, and gives its source what the clients of all edges want."""
 
-import secrets
+import logging
 from collections.abc import Coroutine, Set
 from time import monotonic
 from typing import Any, Final
@@ -8,25 +8,42 @@ from typing import Any, Final
 import msgspec
 
 from bridge.app import App
+from bridge.feed.going_on import RowsSince
+from bridge.feed.source import FeedSource
 from bridge.recorder import Recorder
-from bridge.relay.boundary import Relay
+from bridge.relay.boundary import Ousted, Relay
+from bridge.relay.fedmarks import FedMarks, MarkingStore
 from bridge.relay.keeping import REFERENCE, REFUSALS, UNIVERSES, Keeping
+from bridge.relay.lease import Lease, Taken
 from bridge.relay.publisher import Publisher
+from bridge.relay.record import Record
 from bridge.relay.state import State
-from bridge.relay.turn import Position
+from bridge.relay.turn import Fed, Position
+from bridge.running import keep_running
 from bridge.source import ReferenceData, Source, Told
+from hub.endpoint import Endpoint
 from hub.metrics import Figure, Metrics
 from hub.opening import Opened
 from hub.reference import pack
 from hub.schema import STATUS
 from hub.settings import Settings
+from hub.store import Store
 
-OWNER: Final = secrets.token_hex(8)
-"""Names this process among feeds."""
+_logger = logging.getLogger("argus.relay")
+
+
+ELSEWHERE: Final = "This is one of two feeds: clients are served by the edges."
 
 
 class FeedApp(App):
-    """A hub that publishes what it numbered. It serves clients of its own as well."""
+    """A hub that publishes what it numbered. It serves clients of its own as well, unless another feed stands by.
+
+    Then what was numbered here and not yet published may be numbered anew by the other one: no client may have seen it.
+
+    Args:
+        taken: the lease that was taken for this history; None: it is yet to be taken.
+        since_ms: rows of the source from before this exchange time (epoch ms) are in the history already.
+    """
 
     def __init__(
         self,
@@ -35,9 +52,17 @@ class FeedApp(App):
         opened: Opened,
         metrics: Metrics,
         relay: Relay,
+        lease: Lease,
+        record: Record,
+        taken: Taken | None = None,
+        since_ms: int = 0,
         recorder: Recorder | None = None,
     ) -> None:
+        self._marks = FedMarks(self._published)
         super().__init__(settings, source, opened, metrics, recorder)
+        self.ousted = ""
+        """Why another feed leads, or may lead; empty where that is not why it ended."""
+        self._since_ms = since_ms
         self._wished: frozenset[str] = frozenset()
         self._own: Set[str] = frozenset()
         self._pace = 1.0
@@ -52,13 +77,17 @@ class FeedApp(App):
             relay,
             opened.history,
             opened.epoch,
-            owner=OWNER,
-            lease_ms=round(settings.relay_lease_s * 1000),
+            lease=lease,
             keep_rows=settings.relay_rows,
             keeping=self._keeping,
             state=self._state,
             on_wishes=self._take_wishes,
+            marks=self._marks,
+            record=record,
+            taken=taken,
         )
+        if isinstance(self._source, FeedSource):
+            self._source.may_take = lambda: self._publisher.may_number
         self._hub.on_delivered = self._publisher.wake
         publisher = self._publisher
         metrics.observe_figures(
@@ -69,7 +98,40 @@ class FeedApp(App):
         )
 
     def _works(self) -> list[Coroutine[Any, Any, None]]:
-        return [*super()._works(), self._publisher.run()]
+        return [*super()._works(), self._publish(), self._send_clients_away()]
+
+    def _store_of(self, opened: Opened) -> Store:
+        return MarkingStore(opened.store, self._marks, opened.history, Fed(opened.run, opened.batch))
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        endpoints = super()._endpoints()
+        self._hub.on_stored = lambda _: None  # a feeder keeps what is not published: another feed may need it
+        return endpoints
+
+    def _published(self, fed: Fed) -> None:
+        if isinstance(self._source, FeedSource):
+            self._source.published(*fed)
+
+    async def _publish(self) -> None:
+        try:
+            await self._publisher.run()
+        except Ousted as ousted:
+            _logger.warning("this feed stands by: %s", ousted)
+            self.ousted = str(ousted)
+            self._ended.set()
+
+    async def _run_source(self) -> None:
+        await self._publisher.caught_up.wait()  # else what it brings could be numbered here and by another feed
+        sink = RowsSince(self._intake, self._since_ms) if self._since_ms else self._intake
+        await keep_running(self._source, sink, lambda: self._intake.batches)
+
+    def _closed(self) -> str:
+        return ELSEWHERE if self._publisher.hearing.seconded.is_set() else ""
+
+    async def _send_clients_away(self) -> None:
+        await self._publisher.hearing.seconded.wait()
+        _logger.info("another feed stands by: clients are served by the edges only")
+        await self._server.send_away(ELSEWHERE, self._settings.drain_s)
 
     def _reasons_degraded(self) -> list[str]:
         trouble = self._publisher.trouble

@@ -45,6 +45,7 @@ class Door:
     Args:
         pages: answers plain HTTP requests by path; None for a path that it doesn't know.
         has_room: whether one more client may come.
+        closed: why none may come; empty where they may.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Door:
         pages: Callable[[str], Response | None],
         endpoints: Mapping[str, Endpoint],
         has_room: Callable[[], bool],
+        closed: Callable[[], str],
     ) -> None:
         self.draining = False
         self.loopback_only = True
@@ -61,6 +63,7 @@ class Door:
         self._pages = pages
         self._endpoints = endpoints
         self._has_room = has_room
+        self._closed = closed
         self._extensions: Final = enable_server_permessage_deflate(None) if settings.compression else None
 
     def conversation(self) -> Conversation:
@@ -115,6 +118,8 @@ class Door:
             return None  # the library answers with 426 and says why
         if self.draining:
             return conversation.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The hub is restarting.\n")
+        if closed := self._closed():
+            return conversation.reject(HTTPStatus.SERVICE_UNAVAILABLE, f"{closed}\n")
         if not self._has_room():
             return conversation.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The hub has no room for another client.\n")
         origin = headers.get("Origin")

@@ -43,6 +43,11 @@ _NO_ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType({})
 _logger = logging.getLogger("argus.server")
 
 
+def _is_open() -> str:
+    """Clients are let in."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """How the server treats its clients. Times in seconds."""
@@ -67,6 +72,7 @@ class HubServer:
         pages: answers plain HTTP requests by path; None for a path that it doesn't know.
         markets: the state of each market, as heartbeats tell it.
         endpoints: further endpoints by path, for peers that are no clients; they count as none.
+        closed: why clients are not let in now; empty where they are.
     """
 
     def __init__(
@@ -77,13 +83,14 @@ class HubServer:
         pages: Callable[[str], Response | None],
         markets: Callable[[], Mapping[str, Mapping[str, Any]]],
         endpoints: Mapping[str, Endpoint] = _NO_ENDPOINTS,
+        closed: Callable[[], str] = _is_open,
     ) -> None:
         self.closed_slow = 0
         self._hub = hub
         self._delivery = delivery
         self._settings = settings
         self._clients: dict[HubConnection, None] = {}
-        self._door = Door(settings, pages, endpoints, lambda: len(self._clients) < settings.max_clients)
+        self._door = Door(settings, pages, endpoints, lambda: len(self._clients) < settings.max_clients, closed)
         self._peers = Peers(settings)
         self._closing: Deadlines[HubConnection | Handshake] = Deadlines(CLOSE_TIMEOUT_S, _abort)
         self._reception = Reception(self._door, self._peers, self._admit, self._closing)
@@ -119,6 +126,11 @@ class HubServer:
         self._listener = await loop.create_server(self._reception.make, host, port, backlog=BACKLOG)
         self._watching = loop.create_task(self._stalls.run())
         return [socket.getsockname()[:2] for socket in self._listener.sockets]
+
+    async def send_away(self, reason: str, drain_s: float) -> None:
+        """Tell the clients of now, send what waits, and close them with 1012."""
+        self._hub.flush()
+        await dismiss(self._clients, reason, drain_s, asyncio.get_running_loop().time() + drain_s)
 
     async def drain(self, reason: str, drain_s: float) -> None:
         """Stop accepting, tell the clients, send what waits, close them with 1012 spread over part of the time, end.

@@ -107,16 +107,21 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _feed_address(value: str) -> str:
+def _feed_addresses(value: str) -> str:
     if value:
-        try:
-            url = urlsplit(value)
-            is_address = url.scheme in ("ws", "wss") and bool(url.hostname) and url.port != 0
-        except ValueError:  # brackets without an address, or a port that is none
-            is_address = False
-        if not is_address or re.search(r"[\s@?#]", value) or url.path in ("", "/"):
-            raise ValueError("should be a hub's address such as ws://192.168.1.5:8765/feed, without credentials")
+        for address in value.split(","):
+            _feed_address(address)
     return value
+
+
+def _feed_address(value: str) -> None:
+    try:
+        url = urlsplit(value)
+        is_address = url.scheme in ("ws", "wss") and bool(url.hostname) and url.port != 0
+    except ValueError:  # brackets without an address, or a port that is none
+        is_address = False
+    if not is_address or re.search(r"[\s@?#]", value) or url.path in ("", "/"):
+        raise ValueError("should be a hub's address such as ws://192.168.1.5:8765/feed, without credentials")
 
 
 def _redis(value: str) -> str:
@@ -239,8 +244,8 @@ class Settings(BaseModel):
         description="all is a whole hub; feed numbers rows for edges, edge serves clients, both with redis; "
         "feeder runs a source for a hub elsewhere",
     )
-    to: Annotated[str, AfterValidator(_feed_address)] = Field(
-        default="", description="feeder: address of the hub, such as ws://192.168.1.5:8765/feed"
+    to: Annotated[str, AfterValidator(_feed_addresses)] = Field(
+        default="", description="feeder: address of the hub, such as ws://192.168.1.5:8765/feed; of two, with a comma"
     )
     feed_buffer_bytes: _Whole = Field(
         default=2**28, ge=2**20, le=2**40, description="feeder: bytes kept for a hub that is away"

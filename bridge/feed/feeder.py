@@ -49,6 +49,14 @@ OPEN_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 2.0
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
 """Bounds of the pause before connecting again: rows wait meanwhile, so it is shorter than a client's."""
+MOST_PAUSE_AMONG_SEVERAL_S: Final = 0.5
+"""Of several hubs one is there nearly always, and all addresses are tried before there is a pause."""
+PING_S: Final = 20.0
+PING_AMONG_SEVERAL_S: Final = 0.5
+LOST_AMONG_SEVERAL_S: Final = 1.5
+CLOSE_AMONG_SEVERAL_S: Final = 0.2
+OPEN_AMONG_SEVERAL_S: Final = 0.5
+"""So long a hub may say nothing where there is another one to go to: rows are to be with it within five seconds."""
 MAX_BATCH_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """A larger batch is sent in parts."""
 LOGGED_ROWS: Final = 10
@@ -79,7 +87,8 @@ class Feeder:
     """A `bridge.source.Sink`; ``run`` sends what it is given to the hub.
 
     Args:
-        url: address of the hub's endpoint, such as ``ws://127.0.0.1:8765/feed``.
+        url: address of the hub's endpoint, such as ``ws://127.0.0.1:8765/feed``; several, between commas: whichever
+            takes this feeder.
         token: what the hub asks for; empty where it asks for nothing.
         hello: who feeds.
         buffer_bytes: what is kept at most for a hub that is away.
@@ -103,7 +112,8 @@ class Feeder:
         """Rows that were left out because they can't be sent."""
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         """The hub's first welcome."""
-        self._url = url
+        self._urls = url.split(",")
+        self._url = self._urls[0]
         self._token = token
         self._hello = hello
         self._on_want = on_want
@@ -115,7 +125,7 @@ class Feeder:
         self._unsaid: dict[str, None] = {}
         self._woken = asyncio.Event()
         self._acknowledged = asyncio.Event()
-        self._told = ""
+        self._told: dict[str, str] = {}  # by address, what was said aloud
 
     @property
     def waiting(self) -> int:
@@ -182,7 +192,17 @@ class Feeder:
             except _Lost as lost:
                 fruitless = 0 if welcomed else fruitless + 1
                 self._log_loss(str(lost))
-            await asyncio.sleep(self._pause_s(fruitless))
+            await self._turn_to_the_next(fruitless)
+
+    async def _turn_to_the_next(self, fruitless: int) -> None:
+        """Go on to the next address; after the last one, or where it is the only one, with a pause."""
+        place = (self._urls.index(self._url) + 1) % len(self._urls)
+        self._url = self._urls[place]
+        pause_s = self._pause_s(fruitless // len(self._urls))
+        if len(self._urls) == 1:
+            await asyncio.sleep(pause_s)
+        elif place == 0:
+            await asyncio.sleep(min(pause_s, MOST_PAUSE_AMONG_SEVERAL_S))
 
     async def finish(self, timeout_s: float) -> None:
         """Give the hub some time to acknowledge what waits; what doesn't get there is told in the log."""
@@ -194,7 +214,13 @@ class Feeder:
         if self.waiting:
             _logger.error("%d batches were not acknowledged within %g s and are lost", self.waiting, timeout_s)
 
+    @property
+    def _patience_s(self) -> float:
+        """How long a hub may take to answer, up to its welcome."""
+        return OPEN_TIMEOUT_S if len(self._urls) == 1 else LOST_AMONG_SEVERAL_S
+
     async def _connect(self) -> ClientConnection:
+        alone = len(self._urls) == 1
         try:
             return await connect(
                 self._url,
@@ -202,9 +228,11 @@ class Feeder:
                 additional_headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
                 compression=None,
                 proxy=None,
-                open_timeout=OPEN_TIMEOUT_S,
-                close_timeout=CLOSE_TIMEOUT_S,
+                open_timeout=OPEN_TIMEOUT_S if alone else OPEN_AMONG_SEVERAL_S,
+                close_timeout=CLOSE_TIMEOUT_S if alone else CLOSE_AMONG_SEVERAL_S,
                 max_size=MAX_MESSAGE_BYTES,
+                ping_interval=PING_S if alone else PING_AMONG_SEVERAL_S,
+                ping_timeout=PING_S if alone else LOST_AMONG_SEVERAL_S,
             )
         except InvalidStatus as error:
             status = error.response.status_code
@@ -214,7 +242,7 @@ class Feeder:
                 raise FeedEnded(f"the hub at {self._url} does not take this feeder: {why}") from None
             raise _Lost(why) from None
         except TimeoutError:
-            raise _Lost(f"no answer within {OPEN_TIMEOUT_S:g} s") from None
+            raise _Lost("no answer in time") from None
         except OSError as error:
             raise _Lost("nobody answers" if error.errno is None else error.strerror or str(error)) from None
         except WebSocketException as error:
@@ -224,7 +252,7 @@ class Feeder:
         """Introduce this feeder, and take the hub's welcome."""
         reader = Reader(HUB_SAYS, "hub")
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 await connection.send(encode(self._hello))
                 while not isinstance(message := reader.read(await connection.recv()), Welcome):
                     if isinstance(message, Error):
@@ -232,7 +260,7 @@ class Feeder:
         except ConnectionClosed:
             raise self._loss(connection) from None
         except TimeoutError:
-            raise _Lost(f"no welcome within {OPEN_TIMEOUT_S:g} s") from None
+            raise _Lost(f"no welcome within {self._patience_s:g} s") from None
         except FeedViolation as violation:
             raise _Lost(f"it can't be understood: {violation}") from None
         if message.run == self._hello.run:
@@ -242,7 +270,7 @@ class Feeder:
         if not self.welcome.done():
             self.welcome.set_result(message)
         self._on_want(frozenset(message.want))
-        self._told = ""
+        self._told.clear()
         _logger.info("connected to %s, %d batches wait for it", self._url, self.waiting)
         return True
 
@@ -304,8 +332,8 @@ class Feeder:
 
     def _log_loss(self, why: str) -> None:
         """Say it once aloud; while the reason stays the same, further attempts are no news."""
-        level = logging.DEBUG if why == self._told else logging.WARNING
-        self._told = why
+        level = logging.DEBUG if self._told.get(self._url) == why else logging.WARNING
+        self._told[self._url] = why
         _logger.log(level, "no hub at %s: %s; %d batches wait, trying again", self._url, why, self.waiting)
 
     def _keep_rows(self, batch: Batch, rows: Sequence[Row]) -> None:

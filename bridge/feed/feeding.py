@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import date, time
 
 from bridge.feed.feeder import Feeder
-from bridge.feed.going_on import place_after
+from bridge.feed.going_on import RowsSince, place_after
 from bridge.feed.messages import Hello
 from bridge.feed.teller import Teller
 from bridge.running import keep_running
-from bridge.source import Batch, Interruption, Observer, ProcessMustEnd, Source, SourceStatus, Told
+from bridge.source import Batch, Interruption, Observer, ProcessMustEnd, Sink, Source, SourceStatus, Told
 
 _logger = logging.getLogger("argus.feeder")
 
@@ -97,12 +97,14 @@ class Feeding:
         if self._make_again is not None:
             since_ms = await self._find_place(feeder, self._make_again)
         teller = Teller(self._source, feeder.tell, self._settings.speed)
-        door = _Door(feeder, [*self._observers, teller], since_ms)
+        sink: Sink = _Observed(feeder, [*self._observers, teller])
+        if since_ms:
+            sink = RowsSince(sink, since_ms)
         must_end: list[ProcessMustEnd] = []
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(teller.run())
-                both.create_task(keep_running(self._source, door, lambda: feeder.batches))
+                both.create_task(keep_running(self._source, sink, lambda: feeder.batches))
         except* ProcessMustEnd as group:
             must_end += [error for error in group.exceptions if isinstance(error, ProcessMustEnd)]
         if must_end:
@@ -119,16 +121,11 @@ class Feeding:
         return newest.time
 
 
-class _Door:
-    """The `bridge.source.Sink` before a feeder: observers are given each batch first.
+class _Observed:
+    """The `bridge.source.Sink` before a feeder: observers are given each batch first."""
 
-    Rows from before ``since_ms`` are left out: a market that goes on begins with the newest row of every instrument,
-    and those that have not changed since are known to the hub, perhaps in a newer version of the run before.
-    """
-
-    def __init__(self, feeder: Feeder, observers: Sequence[Observer], since_ms: int) -> None:
+    def __init__(self, feeder: Feeder, observers: Sequence[Observer]) -> None:
         self._observers = observers
-        self._since_ms = since_ms
         self.report: Callable[[SourceStatus], None] = feeder.report
         self.interrupt: Callable[[Interruption], None] = feeder.interrupt
         self.begin_run: Callable[[str], None] = feeder.begin_run
@@ -136,9 +133,6 @@ class _Door:
         self._deliver = feeder.deliver
 
     def deliver(self, batch: Batch) -> None:
-        if self._since_ms:
-            rows = [row for row in batch.rows if row[1] >= self._since_ms]
-            batch = Batch(batch.channel, rows, batch.recv_us, is_state=batch.is_state)
         for observer in self._observers:
             observer.observe(batch)
         self._deliver(batch)

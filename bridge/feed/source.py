@@ -99,6 +99,8 @@ class FeedSource:
         """The newest batch of the present run that is in the journal."""
         self.wanted: frozenset[str] = frozenset()
         """The topics that clients want now."""
+        self.may_take: Callable[[], bool] = _always
+        """Whether batches may be numbered here now; a feeder that comes nevertheless is sent away, to come back."""
         self._newest = newest
         self._on_hello = on_hello
         self._monotonic_s = monotonic_s
@@ -139,6 +141,11 @@ class FeedSource:
             if self._link is not None:
                 self._link.wake()
 
+    def published(self, run: str, batch: int) -> None:
+        """Note the same where it holds for the batches of a certain run."""
+        if run == self._run:
+            self.stored(batch)
+
     async def run(self, sink: Sink) -> None:
         """Take what feeders bring, without end. They are kept waiting while this doesn't run."""
         if self._link is not None:  # what it sent meanwhile was not taken: it must begin again after what is stored
@@ -159,7 +166,7 @@ class FeedSource:
 
     def enter(self, link: Link, hello: Hello) -> Welcome:
         """Let a feeder in, in the place of the one that is there. Raises FeedRefused or FeedViolation."""
-        if self._sink is None:
+        if self._sink is None or not self.may_take():
             raise FeedRefused(CLOSE_RESTART, "restart", "the hub takes no batches now")
         if hello.run in self._replaced:
             raise FeedRefused(CLOSE_REPLACED, "replaced", _REPLACED)
@@ -188,6 +195,10 @@ class FeedSource:
         """Take what a feeder said after its welcome. Of one that was replaced, or while nothing runs, nothing is."""
         sink = self._sink
         if sink is None or link is not self._link:
+            return
+        if not self.may_take():  # what is not taken has to come again, from the last batch that was stored
+            self.leave(link, "the hub takes no batches now", keeps=True)
+            link.end(CLOSE_RESTART, "the hub takes no batches now")
             return
         match message:
             case FedBatch():
@@ -270,6 +281,11 @@ class FeedSource:
         if self._sink is not None and status != self._reported:
             self._reported = status
             self._sink.report(status)
+
+
+def _always() -> bool:
+    """Where nobody else may number, batches are always taken."""
+    return True
 
 
 def newest_ms(rows: Sequence[Row]) -> int | None:

@@ -60,6 +60,21 @@ class RedisRelay:
         keys = self._keys("lease", "state", "live")
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
 
+    async def homes(self) -> tuple[str, ...]:
+        """The replication ids of the servers that have the shards."""
+        return await _away(self._homes())
+
+    async def _homes(self) -> tuple[str, ...]:
+        client = self._client
+        if not isinstance(client, RedisCluster):
+            return (_replication_id(await client.info("replication")),)
+        await client.initialize()
+        nodes = {client.get_node_from_key(self._key("head", shard)): None for shard in range(self.shards)}
+        if None in nodes:
+            raise RelayAway("no server of the Cluster has some of the shards")
+        infos = [await client.info("replication", target_nodes=node) for node in nodes]
+        return tuple(map(_replication_id, infos))
+
     async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
         """Keep a piece."""
         _expect(await self._run(scripts.KEEP, self._keys("lease", f"kept:{kind}"), owner, token, piece))
@@ -235,6 +250,10 @@ async def _away(call: Awaitable[_Answer]) -> _Answer:
         return await call
     except (RedisError, OSError, TimeoutError) as error:
         raise RelayAway(explain(error)) from None
+
+
+def _replication_id(info: Mapping[str, Any]) -> str:
+    return str(info["master_replid"])
 
 
 def _expect(answer: object) -> None:

@@ -63,8 +63,10 @@ class Assembler:
             if turn is None:
                 return
             parts = self._drop(turn)
-            yield self._advance(parts)
+            stretch = self._advance(parts)
             self.applied = max(self.applied, turn)
+            self._give_up(turn)
+            yield stretch
 
     def take_answer(self, part: Part) -> Stretch | None:
         """What follows, of what the feed answered; None where it has nothing more. It must not begin after a hole."""
@@ -81,6 +83,12 @@ class Assembler:
             return False
         return part.begin <= self.position and sum(1 << shard for shard in parts) == part.shards
 
+    def _give_up(self, turn: TurnId) -> None:
+        """Drop what an older feed left half published, and another one has published otherwise."""
+        for known, parts in list(self._turns.items()):
+            if known.token < turn.token and next(iter(parts.values())).begin < self.position:
+                self._drop(known)
+
     def _drop(self, turn: TurnId) -> list[Part]:
         parts = list(self._turns.pop(turn).values())
         self._waiting_rows -= sum(len(part.rows.rows) for part in parts)
@@ -94,7 +102,7 @@ class Assembler:
         if known > 0:
             rows = pick(rows, range(known, len(rows.rows)))
         self.position = end
-        return Stretch(begin, end, rows, _notices_after(begin, parts[0]), _states_after(begin, parts[0]))
+        return Stretch(begin, end, rows, _notices_after(begin, parts[0]), _states_after(begin, parts[0]), parts[0].fed)
 
 
 def _notices_after(position: Position, part: Part) -> list[GapNotice]:

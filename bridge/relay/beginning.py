@@ -70,7 +70,7 @@ async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> 
     if wanted < in_streams:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
     position = max(position, not_before)
-    topics = [_as_it_was(row) for row in newest if row.at <= position.at]
+    topics = [as_it_was(row) for row in newest if row.at <= position.at]
     return Beginning(state, position, topics, known_at)
 
 
@@ -135,7 +135,8 @@ async def _feed_begins(relay: Relay, epoch: str, wanted: Position) -> Position |
     return None
 
 
-def _as_it_was(newest: Newest) -> RestoredTopic:
+def as_it_was(newest: Newest) -> RestoredTopic:
+    """A topic whose newest row is this one."""
     channel, _, code = newest.name.partition(":")
     values = _decode_row(newest.row)
     seq, time_ms = values[1], values[2]

@@ -22,6 +22,10 @@ class Refused(Exception):  # noqa: N818
     """The relay has a newer feed, or not what this one believes to be there: begin again with the lease."""
 
 
+class Ousted(Exception):  # noqa: N818
+    """Another feed leads, or may have led: what is here can't be published as it is."""
+
+
 class Head(NamedTuple):
     """Where a shard stands. All is empty or 0 where it has nothing.
 
@@ -77,6 +81,13 @@ class Relay(Protocol):
 
     async def hold(self, owner: str, token: int, lease_ms: int, state: bytes) -> None:
         """Go on being the feed, and tell the edges how it is: kept, and given to all that listen. Raises Refused."""
+
+    async def homes(self) -> tuple[str, ...]:
+        """The names of the histories of the servers that have the shards.
+
+        A server has another one where it may have lost the newest of what was given to it: after it was started
+        again, and where a replica took its place.
+        """
 
     async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
         """Keep a piece of a kind in place of the one before: see `bridge.relay.keeping`. Raises Refused."""

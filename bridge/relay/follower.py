@@ -164,7 +164,7 @@ class Follower:
     async def _refill(self) -> None:
         """Fetch what the feed has published and what is not here. Returns when there is nothing of the kind."""
         before = self._assembler.position.at
-        await self._refill_from_streams()
+        await self.refill_from_streams()
         while self._is_behind():
             await self._refill_from_feed()
         fetched = self._assembler.position.at - before
@@ -172,7 +172,8 @@ class Follower:
         if fetched:
             _logger.info("%d rows were fetched that did not come by themselves", fetched)
 
-    async def _refill_from_streams(self) -> None:
+    async def refill_from_streams(self) -> None:
+        """Take what the streams have and what is not here yet."""
         relay, assembler = self._relay, self._assembler
         after = dict.fromkeys(range(relay.shards), str(assembler.applied) if assembler.applied.token else "")
         while after:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from bridge.relay.turn import Position, Rows, StateRows, no_rows
+from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import EVERYTHING, Segment
@@ -33,6 +33,7 @@ class Stretch(NamedTuple):
     rows: Rows
     notices: list[GapNotice]
     states: StateRows = ()
+    fed: Fed = NOT_FED
 
 
 class LogReader:
@@ -51,15 +52,21 @@ class LogReader:
         self._early = self._take_notices()[position.told :]  # that are right here
         self._position = position
 
-    def read(self, most: int) -> Stretch | None:
-        """What follows, up to about so many rows, of what was delivered; None where nothing does. Raises Lost."""
+    def read(self, most: int, up_to: Position | None = None) -> Stretch | None:
+        """What follows of what was delivered; None where nothing does. Raises Lost.
+
+        Args:
+            most: about so many rows.
+            up_to: nothing behind it.
+        """
         history, cursor, begin = self._history, self._cursor, self._position
+        last_at = history.delivered_at if up_to is None else min(history.delivered_at, up_to.at)
         rows = no_rows()
         notices, self._early = self._early, []
         self._position = Position(begin.at, begin.told + len(notices))
         while len(rows.rows) < most:
             before = self._position
-            segment, places = cursor.look(history.delivered_at, EVERYTHING, {}, most)
+            segment, places = cursor.look(last_at, EVERYTHING, {}, most)
             is_whole = not places or all(segment.rows[places[0] : places[-1] + 1])  # a row is never empty
             lost = () if is_whole else set(places) - set(cursor.without_losses(segment, places))
             if lost or cursor.losses:
@@ -71,7 +78,10 @@ class LogReader:
             if self._position == before:
                 break
         end = self._position
-        if end == begin:
+        if up_to is not None and end > up_to:  # too many notices
+            del notices[len(notices) - (end.told - up_to.told) :]
+            end = up_to
+        if end <= begin:
             return None
         return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at))
 
@@ -79,6 +89,14 @@ class LogReader:
         notices = list(self._cursor.take_notices())
         self._position = Position(self._position.at, self._position.told + len(notices))
         return notices
+
+
+def reader_from(history: History, begin: Position) -> LogReader:
+    """A reader from a position on, or from the oldest that is held."""
+    try:
+        return LogReader(history, begin)
+    except Lost as lost:
+        return LogReader(history, Position(lost.at, 0))
 
 
 def position_of(history: History) -> Position:

@@ -58,6 +58,7 @@ class MemoryRelay:
 
     def __init__(self, shards: int, now_s: Callable[[], float] = time) -> None:
         self.shards = shards
+        self.home = "memory"
         self._now_s = now_s
         self._shards = [_Shard() for _ in range(shards)]
         self._owner, self._token, self._leased_until_s = "", 0, 0.0
@@ -85,6 +86,10 @@ class MemoryRelay:
         self._leased_until_s = self._now_s() + lease_ms / 1000
         self._state = state
         self._tell(state)
+
+    async def homes(self) -> tuple[str, ...]:
+        """The name of its history."""
+        return (self.home,)
 
     async def keep(self, owner: str, token: int, kind: str, piece: bytes) -> None:
         """Keep a piece."""

@@ -8,28 +8,31 @@ away: the log is read on from where the relay stands when it is back.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
 
 from bridge.ending import end
+from bridge.relay.answering import Answering
 from bridge.relay.backoff import Backoff
-from bridge.relay.boundary import Addition, Head, Refused, Relay, RelayAway
+from bridge.relay.boundary import Addition, Head, Ousted, Refused, Relay, RelayAway
+from bridge.relay.fedmarks import FedMarks
+from bridge.relay.hearing import Hearing
 from bridge.relay.keeping import Keeping
-from bridge.relay.logreader import LogReader, Lost, Stretch, position_of
+from bridge.relay.lease import Lease, Taken, take_over
+from bridge.relay.logreader import Lost, Stretch, position_of, reader_from
 from bridge.relay.newest import Newest, Written
-from bridge.relay.state import State, decode_question
+from bridge.relay.record import Record
+from bridge.relay.state import Estate, State
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import MalformedError, Part, Position, TurnId, decode, encode, encode_turn, no_rows, shard_of
+from bridge.relay.succession import Unproven
+from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode_turn, shard_of
 from hub.history import History
 
 TURN_ROWS: Final = 8192
 """Rows that travel in one turn at most: a burst as a whole, and a megabyte or two."""
-ANSWER_KEEP_MS: Final = 10_000
-ASKED_S: Final = 1.0
-WISHES_S: Final = 0.5
 
 _logger = logging.getLogger("argus.relay")
 
@@ -38,12 +41,14 @@ class Publisher:
     """Publishes one history.
 
     Args:
-        owner: who this is among feeds: random, of this process.
-        lease_ms: after so long without a word another feed may take over.
+        lease: what makes it the feed.
         keep_rows: rows that the streams hold, all shards together.
         keeping: what the relay keeps for the edges beside rows.
         state: how the feed is, told several times in each lease.
         on_wishes: given the topics that edges want, when they change.
+        marks: what the feeder's batches are.
+        record: what is remembered of who led.
+        taken: the lease that it has already.
     """
 
     def __init__(
@@ -52,27 +57,38 @@ class Publisher:
         history: History,
         epoch: str,
         *,
-        owner: str,
-        lease_ms: int,
+        lease: Lease,
         keep_rows: int,
         keeping: Keeping,
         state: Callable[[int, Position], State],
         on_wishes: Callable[[frozenset[str]], None],
+        marks: FedMarks,
+        record: Record,
+        taken: Taken | None = None,
     ) -> None:
         self.trouble = "the relay was not reached yet"
         """Why nothing is published now; empty while all is well."""
         self.published_rows = 0
         self.begun_anew = 0
         """How often the relay had to be filled anew."""
+        self.caught_up = asyncio.Event()
+        """Set once everything was published that had been delivered before it began."""
         self._relay = relay
         self._history = history
         self._epoch = epoch
-        self._owner = owner
-        self._lease_ms = lease_ms
+        self._lease = lease
         self._keep_rows = keep_rows
         self._keeping = keeping
         self._state = state
-        self._on_wishes = on_wishes
+        self._answering = Answering(relay, history, epoch, marks, lambda: self._published or Position(0, 0))
+        self.hearing = Hearing(relay, record, epoch, 2 * lease.lease_s, on_wishes)
+        self._marks = marks
+        self._record = record
+        self._taken = taken
+        self._goal = position_of(history)
+        self._beat = 0
+        self._homes: tuple[str, ...] = ()
+        self._floor = Position(0, 0)  # edges may have been given rows up to here
         self._woken = asyncio.Event()
         self._last: dict[int, str] = {}  # by shard, the newest turn that it has confirmed
         self._published: Position | None = None  # what all shards have confirmed
@@ -80,7 +96,6 @@ class Publisher:
         self._written = Written(max(1, keep_rows // 4))
         self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
         self._shards: dict[str, int] = {}  # by topic
-        self._wished: dict[str, tuple[frozenset[str], float]] = {}  # by edge, with when it was heard of last
 
     @property
     def behind_rows(self) -> int:
@@ -91,27 +106,33 @@ class Publisher:
         """Something was delivered."""
         self._woken.set()
 
+    @property
+    def may_number(self) -> bool:
+        """Whether no other feed can have taken over. Where none stands by, none can."""
+        return self._lease.is_held or not self._record.kept.others
+
     async def run(self) -> None:
-        """Publish without end, whatever happens to the relay."""
-        backoff = Backoff()
+        """Publish for as long as no other feed leads, whatever happens to the relay. Raises Ousted."""
+        backoff = Backoff(self._lease.lease_s / 4)
         while True:
             try:
-                token = await self._relay.lease(self._owner, self._lease_ms)
-                if token is None:
-                    self._trouble("another feed has the lease")
-                    await asyncio.sleep(self._lease_ms / 4000)
-                    continue
-                begin = await self._take_over(token)
+                taken = self._taken or await self._take()
+                self._taken = None
+                begin = await self._begin(taken)
                 self._trouble("")
                 backoff.over()
-                await self._lead(token, begin)
+                await self._lead(taken.token, begin)
             except RelayAway as error:
                 self._trouble(f"the relay is away: {error}")
             except Refused as error:
                 self._trouble(f"the relay has refused what was published: {error}")
+            except Ousted:
+                raise
             except Exception:  # the last barrier: whatever is wrong here, this hub's own clients are served
                 _logger.exception("publishing to the relay has failed")
                 self.trouble = "publishing to the relay has failed; the log tells more"
+            if not self.may_number:
+                raise Ousted(f"the lease has run out, and another feed may lead: {self.trouble}")
             await asyncio.sleep(backoff.pause_s())
 
     def _trouble(self, reason: str) -> None:
@@ -121,46 +142,49 @@ class Publisher:
 
     # Taking over
 
-    async def _take_over(self, token: int) -> Position:
-        """Shut older feeds out and find out from where on to publish."""
-        shards = range(self._relay.shards)
-        heads = await asyncio.gather(*(self._relay.fence(shard, token, self._epoch) for shard in shards))
-        begin = None if self._has_lost else self._continuation(heads)
-        if begin is None:
+    async def _take(self) -> Taken:
+        """Take the lease again. Raises Ousted where another feed has it, or may have had it."""
+        try:
+            is_empty, kept = self._history.at == 0, self._record.kept
+            taken = await take_over(self._lease, self._epoch, is_empty, kept, leads=True)
+        except Unproven as error:
+            raise Ousted(str(error)) from None
+        if taken is None:
+            raise Ousted("another feed has the lease")
+        if taken.verdict.succeeds:
+            raise Ousted("another feed has led meanwhile")
+        return taken
+
+    async def _begin(self, taken: Taken) -> Position:
+        """Find out from where on to publish, and have the relay ready for it."""
+        self._record.lead(self._epoch, taken.token)
+        heads, (begin, fill, _) = taken.found.heads, taken.verdict
+        self._homes = taken.found.homes
+        if begin is None or fill or self._has_lost or self._has_forgotten(heads):
             had = "another history" if any(head.epoch for head in heads) else "nothing"
-            _logger.warning("the relay had %s, or not all of this one: it is filled anew", had)
-            return await self._begin_anew(token)
+            _logger.warning("the relay had %s, or not all of this one, or more: it is filled anew", had)
+            return await self._begin_anew(taken.token, begin)
         if begin > position_of(self._history):
-            raise Refused("the relay has rows of this epoch that this feed never had: see to its journal")
+            raise Ousted("the relay has rows of this epoch that this feed never had")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
         self._written.forget()
         if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
             self._turns.append((TurnId(0, 0), begin.at))
-        self._published = begin
+        self._floor = begin
         return begin
 
-    def _continuation(self, heads: Sequence[Head]) -> Position | None:
-        """The position up to which the shards have everything; None where that can't be told."""
-        if any(head.epoch != self._epoch for head in heads):
-            return None
-        newest = max(heads, key=lambda head: TurnId.parse(head.last))
-        if not newest.message:
-            return None
-        try:
-            part = decode(newest.message)
-        except MalformedError:  # of another version
-            return None
-        for shard, head in enumerate(heads):
-            known = self._last.get(shard, "")
-            if TurnId.parse(head.last) < TurnId.parse(known):  # it has forgotten what it had confirmed
-                return None
-        is_whole = all(head.last == newest.last for shard, head in enumerate(heads) if part.shards >> shard & 1)
-        return part.end if is_whole else part.begin
+    def _has_forgotten(self, heads: Sequence[Head]) -> bool:
+        """Whether a shard lacks what it had confirmed."""
+        last = self._last
+        return any(TurnId.parse(head.last) < TurnId.parse(last.get(shard, "")) for shard, head in enumerate(heads))
 
-    async def _begin_anew(self, token: int) -> Position:
-        """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask."""
+    async def _begin_anew(self, token: int, end: Position | None) -> Position:
+        """Fill the relay with the newest rows. The streams go on where edges are that heard all; others ask.
+
+        ``end``: up to where everything is published, where that is known.
+        """
         position = position_of(self._history)
-        begin = self._published or Position(max(0, position.at - self._keep_rows), 0)
+        begin = self._published or end or Position(max(0, position.at - self._keep_rows), 0)
         rows = {shard: list(self._newest_rows(shard, position.at)) for shard in range(self._relay.shards)}
         await asyncio.gather(*(self._relay.begin(shard, token, self._epoch, own) for shard, own in rows.items()))
         self.begun_anew += 1
@@ -168,19 +192,23 @@ class Publisher:
         self._last = dict.fromkeys(rows, "")
         self._written.begin(rows, begin.at)
         self._turns.clear()
+        self._floor = position  # the newest rows may be of turns that are yet to be published
         return begin
 
     # Leading
 
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
-        await self._keeping.keep(self._owner, token)
+        self._published = begin
+        await self._keeping.keep(self._lease.owner, token)
+        await self._tell(token)  # before anything is published: who takes over has to know who led last
+        self._publish_up_to(begin, NOT_FED)
         works = (
             self._publish(token, begin),
             self._hold(token),
-            self._keeping.run(self._owner, token),
-            self._answer(token),
-            self._hear_wishes(),
+            self._keeping.run(self._lease.owner, token),
+            self._answering.run(token),
+            self.hearing.run(),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -191,8 +219,7 @@ class Publisher:
             await end(tasks)
 
     async def _publish(self, token: int, begin: Position) -> None:
-        reader, turn = self._reader(begin), TurnId(token, 0)
-        self._published = begin
+        reader, turn = reader_from(self._history, begin), TurnId(token, 0)
         while True:
             self._woken.clear()
             try:
@@ -209,16 +236,25 @@ class Publisher:
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
                 self._turns.popleft()
             shards = self._shards_of(stretch.rows.names)
-            parts = set(shards) or {0}
-            await self._relay.append(self._additions(turn, stretch, shards, self._written.due(parts, stretch.end.at)))
+            parts, fed = set(shards) or {0}, self._marks.at(stretch.end)
+            due = self._written.due(parts, stretch.end.at)
+            await self._relay.append(self._additions(turn, stretch._replace(fed=fed), shards, due))
             self._last.update(dict.fromkeys(parts, str(turn)))
-            self._published = stretch.end
+            self._publish_up_to(stretch.end, fed)
             self.published_rows += len(stretch.rows.rows)
+
+    def _publish_up_to(self, position: Position, fed: Fed) -> None:
+        """Note what all shards have confirmed."""
+        self._published = position
+        self._marks.tell(position, fed)
+        if position >= self._goal:
+            self.caught_up.set()
 
     def _additions(self, turn: TurnId, stretch: Stretch, shards: Sequence[int], due: int | None) -> Iterator[Addition]:
         """The parts of a turn, made one after the other. With that of the shard that is due go its newest rows."""
         history, keep_from = self._history, self._turns[0][0]
-        whole = Part(0, self._epoch, turn, stretch.begin, stretch.end, 0, stretch.rows, stretch.notices, stretch.states)
+        begin, end, rows, notices, states, fed = stretch
+        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed)
         for shard, message in encode_turn(whole, shards):
             kept, newest = self._written.keep_from(shard, keep_from), None
             if shard == due and history.at == history.delivered_at:  # else they may not be in the journal yet
@@ -231,12 +267,6 @@ class Publisher:
         for topic in self._history.topics:
             if self._shard(topic.name) == shard and topic.at <= at:
                 yield Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
-
-    def _reader(self, begin: Position) -> LogReader:
-        try:
-            return LogReader(self._history, begin)
-        except Lost as lost:
-            return LogReader(self._history, Position(lost.at, 0))
 
     def _shards_of(self, names: Sequence[str]) -> list[int]:
         try:
@@ -252,52 +282,21 @@ class Publisher:
 
     async def _hold(self, token: int) -> None:
         while True:
-            self._keeping.confirmed.clear()
-            state = self._state(token, self._published or Position(0, 0))
-            state = replace(state, digests=dict(self._keeping.digests))
-            await self._relay.hold(self._owner, token, self._lease_ms, encode_state(state))
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease_ms / 4000):
+                async with asyncio.timeout(self._lease.lease_s / 4):
                     await self._keeping.confirmed.wait()
+            if await self._relay.homes() != self._homes:
+                raise Refused("its server is another one, or was started again")
+            await self._tell(token)
 
-    async def _answer(self, token: int) -> None:
-        while True:
-            asked = await self._relay.asked(ASKED_S)
-            if asked is None:
-                continue
-            question, answer_to = decode_question(asked[0]), asked[1]
-            answer = self._after(token, Position(question.at, question.told), question.most)
-            await self._relay.answer(answer_to, answer, ANSWER_KEEP_MS)
-
-    def _after(self, token: int, position: Position, most: int) -> bytes:
-        """What follows a position, or the oldest that is held; as a part of a turn that was never published."""
-        reader = self._reader(position)
-        while True:
-            try:
-                stretch = reader.read(most)
-            except Lost as lost:
-                reader = self._reader(Position(lost.at, 0))
-                continue
-            turn = TurnId(token, 0)
-            if stretch is None:
-                here = position_of(self._history)
-                return encode(Part(0, self._epoch, turn, here, here, 0, no_rows(), []))
-            begin, end, rows, notices, states = stretch
-            return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states))
-
-    async def _hear_wishes(self) -> None:
-        loop, told = asyncio.get_running_loop(), None
-        while True:
-            wishes = await self._relay.wishes()
-            wanted = self._unite(wishes, loop.time())
-            if wanted != told:
-                told = wanted
-                self._on_wishes(wanted)
-            await asyncio.sleep(WISHES_S)
-
-    def _unite(self, wishes: Mapping[str, Sequence[str]], now_s: float) -> frozenset[str]:
-        """What edges want. One that is missing gets time to say it again: the relay may have forgotten."""
-        self._wished.update((edge, (frozenset(topics), now_s)) for edge, topics in wishes.items())
-        grace_s = 2 * self._lease_ms / 1000
-        self._wished = {edge: wish for edge, wish in self._wished.items() if now_s - wish[1] <= grace_s}
-        return frozenset().union(*(topics for topics, _ in self._wished.values()))
+    async def _tell(self, token: int) -> None:
+        """Hold the lease, and tell how this feed is."""
+        self._keeping.confirmed.clear()
+        self._beat += 1
+        kept, published = self._record.kept, self._published or Position(0, 0)
+        fed = self._marks.at(published)
+        estate = Estate(self._homes, self._floor, kept.name, kept.others, kept.reigns, self._beat, fed)
+        state = self._state(token, published)
+        state = replace(state, digests=dict(self._keeping.digests), estate=estate)
+        await self._lease.hold(token, encode_state(state))
+        self._marks.tell(published, fed)

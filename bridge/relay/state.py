@@ -9,9 +9,44 @@ from typing import Final
 
 import msgspec
 
-from bridge.relay.turn import Position
+from bridge.relay.turn import NOT_FED, Fed, Position
 
 _TAG: Final = "argus.feed"
+
+
+class Reign(msgspec.Struct, frozen=True, array_like=True):
+    """A feed went on after another one, from a position, under a token."""
+
+    token: int
+    at: int
+    told: int
+
+    @property
+    def position(self) -> Position:
+        """From where."""
+        return Position(self.at, self.told)
+
+
+class Estate(msgspec.Struct, frozen=True):
+    """What a feed leaves that another one has to know to go on: see `bridge.relay.succession`.
+
+    Attributes:
+        homes: names of the histories of the servers that have the shards, as `bridge.relay.boundary.Relay.homes` has
+            them: as long as they are the same, nothing of what was published is lost.
+        floor: edges may have been given rows up to here, also where it tells of an earlier position.
+        name, others: of the feed, and of those that it knows to follow it, and has written down.
+        reigns: the feeds that went on after another one in this epoch, the newest last.
+        beat: grows each time that the feed tells.
+        fed: what is there up to the position that it tells.
+    """
+
+    homes: tuple[str, ...] = ()
+    floor: tuple[int, int] = (0, 0)
+    name: str = ""
+    others: tuple[str, ...] = ()
+    reigns: tuple[Reign, ...] = ()
+    beat: int = 0
+    fed: Fed = NOT_FED
 
 
 class State(msgspec.Struct, frozen=True, tag=_TAG):
@@ -25,6 +60,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
         now_ms: the source's clock, epoch ms, and how many times faster than the wall clock it runs.
         digests: of what the relay keeps for the edges, by kind: see `bridge.relay.keeping`.
         status, reason: as `bridge.source.SourceStatus` has them.
+        estate: for whoever goes on after it.
     """
 
     token: int
@@ -41,6 +77,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
     pace: float
     status: str
     reason: str
+    estate: Estate = Estate()
     digests: dict[str, str] = {}
 
     @property

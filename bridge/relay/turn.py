@@ -33,7 +33,18 @@ StateRows = tuple[tuple[int, int], ...]
 """The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
 
 _pack: Final = msgspec.msgpack.Encoder().encode
-_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows])
+
+
+class Fed(NamedTuple):
+    """Up to which batch of which run of a feeder a stretch has everything; empty and 0: that is not known."""
+
+    run: str
+    batch: int
+
+
+NOT_FED: Final = Fed("", 0)
+
+_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows, Fed])
 
 
 class MalformedError(ValueError):
@@ -80,7 +91,7 @@ class Rows(NamedTuple):
 class Part(NamedTuple):
     """What one shard has of a turn. ``shards``: a bit for every shard that has a part.
 
-    The notices and the states are those of the whole turn, in each part.
+    The notices, the states and what it is fed with are those of the whole turn, in each part.
     """
 
     shard: int
@@ -92,6 +103,7 @@ class Part(NamedTuple):
     rows: Rows
     notices: Sequence[GapNotice]
     states: StateRows = ()
+    fed: Fed = NOT_FED
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -123,7 +135,7 @@ def encode(part: Part) -> bytes:
     """The message of a part."""
     names, rows = part.rows.names, part.rows.rows
     numbers = _interleave(part.rows).tobytes()
-    return _message(part, names, numbers, rows, _pack((part.notices, part.states)))
+    return _message(part, names, numbers, rows, _pack((part.notices, part.states, part.fed)))
 
 
 def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -135,7 +147,7 @@ def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]
     """
     counts = sorted(Counter(shards).items()) or [(0, 0)]
     mask = sum(1 << shard for shard, _ in counts)
-    beside = _pack((turn.notices, turn.states))
+    beside = _pack((turn.notices, turn.states, turn.fed))
     names, rows = turn.rows.names, turn.rows.rows
     heads: Sequence[bytes] = [head for (head,) in _HEAD.iter_unpack(_interleave(turn.rows))]
     if len(counts) > 1:  # all are sorted at once, those of a shard staying in order: cheaper than to pick for each
@@ -190,7 +202,7 @@ def decode(message: bytes) -> Part:
         offset += 4 * count
         text = message[offset : offset + text_bytes].decode()
         offset += text_bytes
-        notices, states = _beside.decode(message[offset : offset + beside_bytes])
+        notices, states, fed = _beside.decode(message[offset : offset + beside_bytes])
         offset += beside_bytes
         ends = list(accumulate(lengths, initial=offset))
         rows = [message[start:end] for start, end in pairwise(ends)]
@@ -204,4 +216,4 @@ def decode(message: bytes) -> Part:
     ats, seqs, times, recvs = (numbers[offset::NUMBERS] for offset in range(NUMBERS))
     found = Rows(names, ats, seqs, times, recvs, rows)
     begin, end = Position(at, told), Position(end_at, end_told)
-    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states)
+    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states, fed)

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 
 from hub.journal import disk
-from hub.journal.archive import Part
+from hub.journal.archive import Part, encode_gap
 from hub.journal.disk import JournalError
 from hub.journal.journal import Begun, Journal, Owner
 from hub.journal.lock import Lock
@@ -26,7 +27,26 @@ from hub.journal.recovery import Recovered, recover
 from hub.journal.settings import JournalSettings
 from hub.journal.tally import StateRecord, Tally, decode_state, encode_state
 from hub.journal.writer import PartWriter
-from hub.past import RestoredTopic
+from hub.past import GapNotice, RestoredTopic
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Another process's history, as it stood when this journal of it begins.
+
+    Attributes:
+        at: arrival number of the newest row.
+        topics: all that had spoken.
+        notices: the gap notices right after the newest row.
+        run, batch: the source's run, and the newest batch of it that was there (0: none, or not known).
+    """
+
+    epoch: str
+    at: int
+    topics: Sequence[RestoredTopic]
+    notices: Sequence[GapNotice]
+    run: str = ""
+    batch: int = 0
 
 
 @dataclass(slots=True)
@@ -63,6 +83,7 @@ def open_journal(
     on_drop: Callable[[int], None],
     on_note: Callable[[str], None],
     boot: str | None = None,
+    adopted: Adopted | None = None,
 ) -> tuple[Journal, Restored]:
     """Open a journal, or begin one.
 
@@ -74,6 +95,7 @@ def open_journal(
             the last of them. They can still be looked up then, but perhaps no longer be loaded.
         on_note: called with words for the log when something turns out to be damaged later.
         boot: what is the same as long as the operating system runs; None to ask it.
+        adopted: what a new epoch begins with; None: with nothing.
 
     Returns:
         The journal, and what was in it. Before anything else it has to be told the topics: `Journal.attach`.
@@ -89,7 +111,7 @@ def open_journal(
         lock = Lock(folder)
         boot = boot or this_boot()
         try:
-            return _Opening(folder, source, run, day.isoformat(), settings, boot, on_drop, on_note).open(lock)
+            return _Opening(folder, source, run, day.isoformat(), settings, boot, on_drop, on_note, adopted).open(lock)
         except BaseException:
             lock.release()
             raise
@@ -133,6 +155,7 @@ class _Opening:
     boot: str
     on_drop: Callable[[int], None]
     on_note: Callable[[str], None]
+    adopted: Adopted | None
     notes: list[str] = field(default_factory=list)
 
     def open(self, lock: Lock) -> tuple[Journal, Restored]:
@@ -165,12 +188,19 @@ class _Opening:
         return found, why_new_epoch(name.number, found, left, source=self.source, run=self.run, boot=self.boot)
 
     def _begin(self, lock: Lock, number: int, reason: str) -> tuple[Journal, Restored]:
-        epoch, tally = secrets.token_hex(8), Tally()
-        state = encode_state(tally, epoch=epoch, source=self.source, run=self.run or "", batch=0, day=self.day)
+        given = self.adopted or Adopted(secrets.token_hex(8), 0, (), (), self.run or "")
+        tally, run, batch = _tally_of(given), given.run, given.batch
+        state = encode_state(tally, epoch=given.epoch, source=self.source, run=run, batch=batch, day=self.day)
+        gaps = [encode_gap(notice, ends_append=True) for notice in given.notices]
         durable = self.settings.fsync_s == 0
-        writer = PartWriter.begin(self.folder, PartName(number, self.day), state, durable=durable)
-        begun = Begun(tally, Index(tally.mark(len(state))), self.run or "")
-        return self._journal(lock, epoch, writer, begun), Restored(epoch, reason, run=begun.run, notes=self.notes)
+        data = b"".join((state, *gaps))
+        writer = PartWriter.begin(self.folder, PartName(number, self.day), data, durable=durable)
+        index = Index(tally.mark(len(state)))
+        for offset in list(accumulate(map(len, gaps), initial=len(state)))[: len(gaps)]:
+            index.add_gap(given.at, offset)
+        journal = self._journal(lock, given.epoch, writer, Begun(tally, index, run, batch))
+        at, topics = given.at, list(given.topics)
+        return journal, Restored(given.epoch, reason, at, at, topics, run, batch, self.day, self.notes)
 
     def _go_on(self, lock: Lock, parts: Sequence[Found], found: Recovered) -> tuple[Journal, Restored]:
         epoch, name = found.state.epoch, parts[-1].name
@@ -230,6 +260,17 @@ class _Opening:
             newer = found.name.number
             older.insert(0, Part(found.name, base))
         return older
+
+
+def _tally_of(given: Adopted) -> Tally:
+    tally = Tally()
+    tally.at = tally.late_at = given.at  # perhaps: nobody here can tell
+    tally.names = [(topic.channel, topic.code) for topic in given.topics]
+    tally.seqs = [topic.seq for topic in given.topics]
+    tally.ats = [topic.at for topic in given.topics]
+    tally.newest_times = [topic.newest_time_ms for topic in given.topics]
+    tally.newest = [topic.newest for topic in given.topics]
+    return tally
 
 
 def _beginning(folder: Path, name: PartName) -> tuple[StateRecord, Mark]:

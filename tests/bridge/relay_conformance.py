@@ -227,6 +227,13 @@ class RelayConformance:
                 await relay.keep(owner, token, "words", b"after")
         assert await relay.kept("words", 100) == b"before"
 
+    async def test_its_servers_have_histories_with_names_that_stay(self, relay: Relay) -> None:
+        homes = await relay.homes()
+        assert homes
+        assert all(homes)
+        await lead(relay)
+        assert await relay.homes() == homes
+
     async def test_wishes_are_those_of_edges_whose_lease_runs(self, relay: Relay) -> None:
         await relay.wish("edge-1", ["tick:*"], LEASE_MS)
         await relay.wish("edge-2", ["tick:a.SH", "tick:b.SH"], LEASE_MS)

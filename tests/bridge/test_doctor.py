@@ -127,8 +127,8 @@ def test_a_feeder_looks_for_its_hub(ask: Ask) -> None:
 def test_a_feeder_to_another_machine_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
     settings = {"role": "feeder", "to": "ws://192.0.2.1:8765/feed"}
-    assert "set ARGUS_TOKEN" in check_hub(Settings(**settings)).text
-    assert check_hub(Settings(**settings, token=GOOD_TOKEN)).ok
+    assert "set ARGUS_TOKEN" in check_hub(Settings(**settings), settings["to"]).text
+    assert check_hub(Settings(**settings, token=GOOD_TOKEN), settings["to"]).ok
 
 
 def test_an_old_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,30 @@ async def test_what_is_not_taken_yet_is_never_acknowledged() -> None:
         assert await feeder.receive() == {"type": "ack", "batch": 1}
 
 
+async def test_a_feeder_is_sent_away_while_batches_may_not_be_numbered_and_begins_after_the_last_stored() -> None:
+    async with fed_hub(stores=False) as fed:
+        async with plain_feeder(fed.url) as feeder:
+            await feeder.hello()
+            await feeder.batch(1)
+            await fed.sink.until(lambda: fed.sink.numbers == [1])
+            fed.source.published("run-of-old", 1)  # which had a batch 1 as well
+            assert fed.source.stored_batch == 0
+            fed.source.published("run-a", 1)
+            fed.source.may_take = lambda: False
+            await feeder.batch(2)
+            assert await feeder.receive() == {"type": "ack", "batch": 1}
+            assert (await feeder.closed())[0] == 1012
+        async with plain_feeder(fed.url) as feeder:
+            await feeder.say(op="hello", source="scripted", run="run-a", simulated=False, channels=["tick"])
+            assert (await feeder.receive())["code"] == "restart"
+            assert (await feeder.closed())[0] == 1012
+        fed.source.may_take = lambda: True
+        async with plain_feeder(fed.url) as feeder:
+            assert (await feeder.hello())["batch"] == 1
+            await feeder.batch(2)
+            await fed.sink.until(lambda: fed.sink.numbers == [1, 2])
+
+
 async def test_what_is_wanted_is_in_the_welcome_and_told_when_it_changes() -> None:
     async with fed_hub() as fed:
         fed.source.want(frozenset({"tick:b.SH", "tick:a.SH"}))

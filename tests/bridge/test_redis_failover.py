@@ -37,6 +37,7 @@ async def test_a_replica_that_takes_over_is_told_what_it_lacks(tmp_path: Path) -
         publish(hub, *CODES)
         hub.flush()
         await edge.reaches(12)
+        homes = await own.homes()
         replica.freeze()  # what comes now it never hears of
         for _ in range(5):
             publish(hub, *CODES)
@@ -47,6 +48,7 @@ async def test_a_replica_that_takes_over_is_told_what_it_lacks(tmp_path: Path) -
         publish(hub, *CODES)
         hub.flush()
         await edge.reaches(84)
+        assert await own.homes() != homes  # so that no other feed takes what it has for all there was
         assert edge.story == story_of(hub)
         assert edge.ended is None
         async with asyncio.timeout(PATIENCE_S):

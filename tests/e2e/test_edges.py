@@ -112,13 +112,13 @@ async def test_an_edge_without_its_feed_or_redis_serves_on_and_says_so_and_comes
 
 async def test_a_feed_with_another_history_closes_the_clients_of_its_edges(tmp_path: Path) -> None:
     async with deployment(tmp_path) as d:
-        await d.start_feed("--symbols", "20")
+        await d.start_feed("--symbols", "20", "--no-journal")
         edge = await d.start_edge()
         async with plain_client(edge.ws_url) as client:
             before = client.welcome
             assert before["source"] == {"name": "simulator", "simulated": True}
             await d.stop(d.feed)
-            await d.start_feed("--symbols", "20")
+            await d.start_feed("--symbols", "20", "--no-journal")
             assert (await client.closed())[0] == 1012
         await d.ready(edge)
         async with plain_client(edge.ws_url) as client, plain_client(d.feed.ws_url) as other:

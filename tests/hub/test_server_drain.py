@@ -20,6 +20,7 @@ from tests.hub.support.served_hub import (
     MANY,
     UPGRADE,
     ServedHub,
+    ask,
     ask_on,
     lazy_client,
     raw_client,
@@ -228,3 +229,23 @@ async def test_what_waits_for_a_client_that_reads_reaches_it_before_the_close() 
     assert lazy.socket.close_code == 1012
     assert seqs_of(received) == list(range(1, newest + 1))
     assert [message["type"] for message in received if isinstance(message, dict)] == ["draining"]
+
+
+async def test_clients_are_sent_away_and_others_are_kept_out_while_the_hub_goes_on() -> None:
+    why = [""]
+    async with served_hub(closed=lambda: why[0]) as served:
+        async with plain_client(served.url) as client:
+            await client.request("subscribed", "subscribe", id=1, topics=["tick:*"], since="none")
+            why[0] = "Clients are served elsewhere."
+            served.publish(1)
+            async with asyncio.timeout(PATIENCE_S):
+                await served.server.send_away(why[0], 5)
+            messages = [await client.receive() for _ in range(2)]
+            assert isinstance(messages[0], Data)
+            assert await client.closed() == (1012, why[0])
+        answer = await ask(served.port, "/ws", *UPGRADE)
+        assert (answer.status, answer.body) == (503, "Clients are served elsewhere.\n")
+        assert not served.server.draining
+        why[0] = ""
+        async with plain_client(served.url) as client:
+            assert client.welcome["at"] == 1

@@ -9,11 +9,14 @@ from typing import Any, Final
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
 from bridge.relay.boundary import Addition, Relay, RelayAway
+from bridge.relay.fedmarks import FedMarks
 from bridge.relay.follower import EpochEnded, Follower
 from bridge.relay.keeping import Keeping
+from bridge.relay.lease import Lease
 from bridge.relay.logreader import Stretch
 from bridge.relay.memory import MemoryRelay
 from bridge.relay.publisher import Publisher
+from bridge.relay.record import Record
 from bridge.relay.state import State
 from bridge.relay.turn import Position
 from hub.core import Hub
@@ -98,19 +101,27 @@ def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
     return state
 
 
-def publisher_of(relay: Relay, hub: Hub, **values: Any) -> Publisher:
-    fixed: dict[str, Any] = {"owner": "feed", "lease_ms": 200, "keep_rows": 1000, "keeping": Keeping(relay)}
-    given = {**fixed, "state": state_of(hub.epoch), **values}
-    publisher = Publisher(relay, hub.history, hub.epoch, on_wishes=given.pop("on_wishes", lambda _: None), **given)
+class RunningPublisher(Publisher):
+    """A publisher, and the task that it runs in."""
+
+    task: asyncio.Task[None]
+
+
+def publisher_of(relay: Relay, hub: Hub, **values: Any) -> RunningPublisher:
+    lease = Lease(relay, values.pop("owner", "feed"), values.pop("lease_ms", 200))
+    fixed: dict[str, Any] = {"keep_rows": 1000, "keeping": Keeping(relay), "marks": FedMarks(lambda _: None)}
+    given = {**fixed, "lease": lease, "record": Record(None), "state": state_of(hub.epoch), **values}
+    given.setdefault("on_wishes", lambda _: None)
+    publisher = RunningPublisher(relay, hub.history, hub.epoch, **given)
     hub.on_delivered = publisher.wake
     return publisher
 
 
 @asynccontextmanager
-async def publishing(relay: Relay, hub: Hub, **values: Any) -> AsyncIterator[Publisher]:
+async def publishing(relay: Relay, hub: Hub, **values: Any) -> AsyncIterator[RunningPublisher]:
     """A feed, for the length of a block; killed at its end."""
     publisher = publisher_of(relay, hub, **values)
-    task = asyncio.create_task(publisher.run())
+    task = publisher.task = asyncio.create_task(publisher.run())
     try:
         yield publisher
     finally:

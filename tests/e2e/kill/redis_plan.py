@@ -12,8 +12,11 @@ class Fault(Enum):
     KILL_EDGE = auto()
     PAUSE_EDGE = auto()
     KILL_FEED = auto()
+    """The one that leads: the other one takes over."""
     PAUSE_FEED = auto()
-    """For longer than its lease: when it goes on it has to become the feed again."""
+    """The same, for longer than its lease: when it goes on it finds that another one leads."""
+    KILL_STANDBY = auto()
+    PAUSE_STANDBY = auto()
     KILL_REDIS = auto()
     """It comes back with nothing."""
     PAUSE_REDIS = auto()

@@ -1,4 +1,4 @@
-"""The kill test across processes: a feed, edges and Redis between them, and somebody who kills, pauses and cuts."""
+"""The kill test across processes: two feeds, edges and Redis between them, and somebody who kills, pauses and cuts."""
 
 import asyncio
 import random
@@ -10,18 +10,23 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
+from bridge.redis.address import Address
+from bridge.redis.relay import RedisRelay
 from bridge.simulator.universe import build_universe
 from tests.bridge.support.redis_servers import RedisServer
 from tests.e2e.kill.market import SEED
 from tests.e2e.kill.redis_plan import Event, Fault, RedisSize, events
 from tests.e2e.support.child import PATIENCE_S, Child
 from tests.e2e.support.fed_hub import Line
-from tests.e2e.support.plain_client import plain_client
 
 LISTENING: Final = r"Argus Hub is listening on .*"
 LEASE_S: Final = 2
+FEEDS: Final = 2
+SHARDS: Final = 16
 SMALL_BUFFER: Final = "--client-output-buffer-limit", "pubsub 2mb 1mb 5"
 """So that Redis cuts off who doesn't keep up while the test still runs."""
 THROTTLED_BYTES_PER_S: Final = 2_000
@@ -29,11 +34,11 @@ THROTTLED_BYTES_PER_S: Final = 2_000
 
 @dataclass
 class Outcome:
-    """What is left to judge: record, diaries, what was done, and what the feed and the edges logged."""
+    """What is left to judge: record, diaries, what was done and when (epoch s), and what feeds and edges logged."""
 
     record: Path
     diaries: list[Path] = field(default_factory=list)
-    done: list[Fault] = field(default_factory=list)
+    done: list[tuple[Fault, float]] = field(default_factory=list)
     logs: str = ""
 
 
@@ -45,7 +50,7 @@ class RedisScene:
         self._folder = folder
         self._chance = random.Random(size.seed)
         self._redis = RedisServer(folder / "redis", "--save", "", "--appendonly", "no", *SMALL_BUFFER)
-        self._ports = [_free_port() for _ in range(size.edges + 1)]  # the feed's is the last
+        self._ports = [_free_port() for _ in range(size.edges + FEEDS)]  # the feeds' are the last
         self._lines: list[Line] = []
         self._hubs: list[Child] = []
         self._feeder: Child | None = None
@@ -66,6 +71,7 @@ class RedisScene:
             self._hubs = [await self._start(number) for number in range(len(self._ports))]
             for hub in reversed(self._hubs):
                 await hub.line(LISTENING)
+            await self._are_well()
             clients = await self._start_clients()
             await clients.line("ready")
             await self._start_feeder()
@@ -73,8 +79,10 @@ class RedisScene:
                 await asyncio.sleep(event.well_s)
                 if event.after_batch:
                     await self._batch()
+                began_s = time.time()
                 await self._befall(event)
-                outcome.done.append(event.fault)
+                outcome.done.append((event.fault, began_s))
+                await self._are_well()
             await self._batch()
             await self._end_in_order(clients)
         outcome.diaries = sorted(self._folder.glob("*.diary"))
@@ -82,17 +90,49 @@ class RedisScene:
         return outcome
 
     @property
-    def _feed(self) -> int:
-        return len(self._ports) - 1
+    def _feeds(self) -> range:
+        return range(self._size.edges, len(self._ports))
+
+    async def _leading(self) -> int | None:
+        """The feed that leads, when one does."""
+        for number in self._feeds:
+            if "argus_relay_on 1.0" in await self._page(number, "/metrics"):
+                return number
+        return None
+
+    async def _are_well(self) -> None:
+        """Return when a feed leads and the other one follows it: what befalls both at once is another matter."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                leading = await self._leading()
+                others = [await self._page(number, "/readyz") for number in self._feeds if number != leading]
+                if leading is not None and all("following it up to row" in page for page in others):
+                    return
+                await asyncio.sleep(0.1)
+
+    async def _page(self, number: int, path: str) -> str:
+        """A page of a process; nothing where it does not answer now."""
+        url = f"http://127.0.0.1:{self._ports[number]}{path}"
+
+        def get() -> str:
+            try:
+                with urlopen(url, timeout=PATIENCE_S) as page:
+                    return str(page.read().decode())
+            except HTTPError as error:
+                return str(error.read().decode())
+            except OSError:
+                return ""
+
+        return await asyncio.to_thread(get)
 
     async def _start(self, number: int) -> Child:
-        """Start an edge, or the feed."""
+        """Start an edge, or a feed."""
         redis = f"redis://127.0.0.1:{urlsplit(self._lines[number].url).port}/0"
         options = ["--port", str(self._ports[number]), "--redis", redis, "--heartbeat-s", "1"]
         # Slow clients are not what this is about, and all of these share one process.
         options += ["--stall-s", str(PATIENCE_S), "--ring-rows", "100000", "--drain-s", "1"]
-        if number == self._feed:
-            options += ["--role", "feed", "--source", "feed", "--data", str(self._folder / "data")]
+        if number in self._feeds:
+            options += ["--role", "feed", "--source", "feed", "--data", str(self._folder / f"data-{number}")]
             options += ["--relay-rows", str(self._size.relay_rows), "--relay-lease-s", str(LEASE_S)]
         else:
             options += ["--role", "edge", "--warm-rows", "100000000"]
@@ -112,7 +152,7 @@ class RedisScene:
     async def _start_feeder(self) -> None:
         """Start it, and return when its first batch is written down."""
         size, now = self._size, str(time.time())
-        url = f"ws://127.0.0.1:{self._ports[self._feed]}/feed"
+        url = ",".join(f"ws://127.0.0.1:{self._ports[number]}/feed" for number in self._feeds)
         what = (str(size.symbols), str(size.interval_s), str(size.speed), now, now)
         program = ("-m", "tests.e2e.kill.feeder", url, str(self._folder / "record"), *what)
         self._feeder = await Child.start(*program, log_file=self._folder / "feeder.log")
@@ -142,9 +182,13 @@ class RedisScene:
             case Fault.PAUSE_EDGE:
                 await self._pause(self._hubs[event.edge], event.lasts_s)
             case Fault.KILL_FEED:
-                await self._kill_and_start(self._feed)
+                await self._kill_and_start(await self._the_leading())
             case Fault.PAUSE_FEED:
-                await self._pause(self._hubs[self._feed], LEASE_S + event.lasts_s)
+                await self._pause(self._hubs[await self._the_leading()], 2 * LEASE_S + event.lasts_s)
+            case Fault.KILL_STANDBY:
+                await self._kill_and_start(self._other(await self._the_leading()))
+            case Fault.PAUSE_STANDBY:
+                await self._pause(self._hubs[self._other(await self._the_leading())], LEASE_S + event.lasts_s)
             case Fault.KILL_REDIS:
                 await self._redis.kill()
                 await asyncio.sleep(event.lasts_s)
@@ -172,6 +216,14 @@ class RedisScene:
                 line.bytes_per_s = None
                 line.cut()  # what it still holds would take its time
 
+    async def _the_leading(self) -> int:
+        leading = await self._leading()
+        assert leading is not None, "no feed leads, although all was well"
+        return leading
+
+    def _other(self, feed: int) -> int:
+        return next(number for number in self._feeds if number != feed)
+
     async def _kill_and_start(self, number: int) -> None:
         await self._hubs[number].kill()
         self._hubs[number] = await self._start(number)
@@ -189,12 +241,20 @@ class RedisScene:
         assert self._following
         self._following.cancel()
         await self._feeder.stop()
-        async with plain_client(f"ws://127.0.0.1:{self._ports[self._feed]}/ws") as last:
-            await clients.tell(f"finish {last.welcome['at']}")
+        await clients.tell(f"finish {await self._published_at()}")
         await clients.line("done")
         await clients.ended()
         for hub in self._hubs:
             await hub.stop()
+
+    async def _published_at(self) -> int:
+        """The arrival number of the newest row that was published: what a feeder was acknowledged is."""
+        relay = RedisRelay(Address.parse(self._redis.url), "argus", SHARDS)
+        try:
+            found = [await relay.newest(shard) for shard in range(SHARDS)]
+            return max(row.at for _, rows in found for row in rows)
+        finally:
+            await relay.close()
 
     async def _clear(self) -> None:
         """End what is left."""

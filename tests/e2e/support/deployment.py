@@ -5,12 +5,15 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from tests.bridge.support.redis_servers import RedisServer, redis_server
 from tests.e2e.support.fed_hub import HEARTBEAT_S, Line
 from tests.e2e.support.hub_process import ALIVE, HubProcess
 from tests.e2e.support.scripted_feeder import Given, ScriptedFeeder, scripted_feeder
+
+UPGRADE: Final = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 
 
 class Deployment:
@@ -27,10 +30,42 @@ class Deployment:
         self._hubs: list[HubProcess] = []
 
     async def start_feed(self, *options: str) -> HubProcess:
-        """Start the feed on the journal that is there."""
-        fixed = ("--role", "feed", "--redis", self.redis.url, "--data", str(self._folder / "data"))
-        self.feed = await self._start(*fixed, *options)
+        """Start the feed on the journal that is there, and return when it leads."""
+        self.feed = await self.start_second_feed(*options, data="data")
+        await self.leads(self.feed)
         return self.feed
+
+    async def start_second_feed(self, *options: str, data: str = "data-2") -> HubProcess:
+        """Start a feed with a journal of its own, whether it will lead or not."""
+        fixed = ("--role", "feed", "--redis", self.redis.url, "--data", str(self._folder / data))
+        return await self._start(*fixed, *options)
+
+    async def closed_to_clients(self, hub: HubProcess) -> None:
+        """Return when a feed lets no clients in, because another one stands by."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):
+                    if "served by the edges" in (await asyncio.to_thread(hub.get, "/ws", UPGRADE)).body:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def listens(self, hub: HubProcess) -> None:
+        """Return when a process answers."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):
+                    if (await asyncio.to_thread(hub.get, "/healthz")).status == 200:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def leads(self, hub: HubProcess) -> None:
+        """Return when a feed publishes."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError):  # it listens anew when it begins to lead
+                    if "argus_relay_on 1.0" in (await asyncio.to_thread(hub.get, "/metrics")).body:
+                        return
+                await asyncio.sleep(0.05)
 
     async def start_edge(self, *options: str) -> HubProcess:
         """Start an edge; it listens when it has what the feed has."""

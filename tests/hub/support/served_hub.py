@@ -104,6 +104,7 @@ async def served_hub(
     *,
     hub: Hub | None = None,
     pages: Callable[[str], Response | None] = one_page,
+    closed: Callable[[], str] = lambda: "",
 ) -> AsyncIterator[ServedHub]:
     """Serve a hub. At the end it is drained without mercy, and whatever the loop was told must be in ``faults``."""
     hub = hub or make_hub(ring_rows=100_000, ring_bytes=1 << 28)
@@ -111,7 +112,7 @@ async def served_hub(
     flushed: list[float] = []
     markets: dict[str, dict[str, Any]] = {}
     delivery = Delivery(hub, loop, flushed.append)
-    server = HubServer(hub, delivery, settings, pages, lambda: markets)
+    server = HubServer(hub, delivery, settings, pages, lambda: markets, closed=closed)
     ((_, port),) = await server.start("127.0.0.1", 0)
     served = ServedHub(hub, server, delivery, port, markets, flushed)
     loop.set_exception_handler(lambda _, context: served.faults.append(repr(context.get("exception"))))
