@@ -80,15 +80,14 @@ class App:
         self._opened = opened
         self._metrics = metrics
         self._ended = asyncio.Event()
-        self._is_wanting = False
+        self._wanting: asyncio.TimerHandle | None = None  # until the source is told what is wanted
         self._want_again_s = 0.0  # before that, the source is not told again what is wanted
         self._child_token = secrets.token_hex(32) if settings.is_isolated else ""
         self._child: ChildFeeder | None = None
         self._figures: Mapping[str, int] = {}
         self._refusals: Mapping[str, Refusal] = {}  # as the source told them
-        self._named: dict[
-            str, set[str]
-        ] = {}  # topics that are wanted for the operator's universes, by what they become
+        # What the source is told that is wanted, and for which topic strings of clients.
+        self._named: dict[str, set[str]] = {}
         # Without a journal of its own the hub remembers nothing: the folder may be another hub's.
         folder = settings.data if source is None and opened.journal is not None else None
         self._acceptance = Acceptance(folder, opened.epoch, opened.run)
@@ -204,6 +203,8 @@ class App:
             _logger.info("stopping: %d clients to drain", self._server.clients)
             await end(endings)  # a child of ours is heard out before nobody takes what it brings
             await end(tasks)
+            if self._wanting is not None:  # the source may be another hub's soon
+                self._wanting.cancel()
             gc.set_threshold(*thresholds)
             gc.unfreeze()
 
@@ -230,13 +231,12 @@ class App:
 
     def _want_soon(self, topics: Set[str]) -> None:
         """Tell the source what is wanted, once for all clients that come in this turn of the loop or soon after."""
-        if not self._is_wanting:
-            self._is_wanting = True
+        if self._wanting is None:
             loop = asyncio.get_running_loop()
-            loop.call_at(max(loop.time(), self._want_again_s), self._want, topics)
+            self._wanting = loop.call_at(max(loop.time(), self._want_again_s), self._want, topics)
 
     def _want(self, topics: Set[str]) -> None:
-        self._is_wanting = False
+        self._wanting = None
         self._want_again_s = asyncio.get_running_loop().time() + WANT_EVERY_S
         self._named = wanted_of(topics, self._settings.universes)
         self._source.want(frozenset(self._named))
