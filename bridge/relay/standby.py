@@ -64,6 +64,7 @@ class Standby:
     async def run(self) -> Taken | None:
         """Return with the lease, when it is time; None with it: a new epoch has to begin. Raises JournalError."""
         every_s = self._lease.lease_s / 8
+        self._silent_since_s = monotonic()
         try:
             while True:
                 asked_s = monotonic()
@@ -106,9 +107,12 @@ class Standby:
 
     def _is_another_s(self) -> bool:
         """Whether another feed was heard since, and not only what this one told last, while it led."""
-        told, kept = self._told, self._record.kept
-        is_own = told is not None and kept.led and (told.epoch, told.token) == (kept.epoch, kept.token)
-        return self._has_heard and not is_own
+        return self._has_heard and not (self._told is not None and self._is_own(self._told))
+
+    def _is_own(self, told: State) -> bool:
+        """Whether this feed has told it, and none has led since."""
+        kept = self._record.kept
+        return kept.led and (told.epoch, told.token) == (kept.epoch, kept.token)
 
     async def _follow(self, journal: FollowedJournal, told: State) -> None:
         """Follow an epoch until it ends, or can't be followed from where this feed is. Raises JournalError."""
@@ -207,9 +211,11 @@ class Standby:
     def _patience(self, told: State | None) -> int:
         """How many leases of silence it takes."""
         kept, journal = self._record.kept, self._journal
-        if not self._has_heard and (kept.led or not kept.epoch):
+        if not self._has_heard and (not kept.epoch or (kept.led and (told is None or self._is_own(told)))):
             return 0
         if journal is None or told is None or journal.epoch != told.epoch:
+            return PATIENCE
+        if journal.position < told.position:  # the other one has what is missing here, and may be back in a moment
             return PATIENCE
         return 1 if kept.led or kept.name in told.estate.others else PATIENCE
 

@@ -14,7 +14,7 @@ import pytest
 
 from bridge.relay import answering, backoff, beginning, follower, hearing, publisher
 from bridge.relay.newest import Newest
-from tests.bridge.support.feeds import SHARDS, Feed, Feeder, LosingRelay, Witness, until
+from tests.bridge.support.feeds import LEASE_MS, SHARDS, Feed, Feeder, LosingRelay, Witness, until
 from tests.hub.support.core import tick
 
 CODES = [f"{600000 + number}.SH" for number in range(12)]
@@ -164,6 +164,28 @@ async def test_a_feed_that_was_paused_discards_what_it_had_not_published(tmp_pat
         await second.kill()
         await stage.stores(2)
         assert stage.leader is first
+        await stage.is_seen()
+        assert len(stage.check()) == 1
+
+
+async def test_a_feed_that_is_behind_leaves_the_lease_to_the_one_that_has_all(tmp_path: Path) -> None:
+    """The relay hangs just when a feed comes back that was paused, and it is the first to ask for the lease."""
+    async with staged(tmp_path) as stage:
+        await stage.begins()
+        first = stage.leader
+        first.line.flowing.clear()
+        await until(lambda: any(feed.takes for feed in stage.feeds if feed is not first))
+        second = stage.leader
+        await stage.stores(20)  # more than the streams hold
+        stage.relay.away = True
+        await until(lambda: second.standby)
+        second.line.flowing.clear()
+        stage.relay.away = False
+        first.line.flowing.set()
+        await asyncio.sleep(2 * LEASE_MS / 1000)  # the fault itself
+        second.line.flowing.set()
+        await stage.stores(2)
+        assert stage.leader is second
         await stage.is_seen()
         assert len(stage.check()) == 1
 

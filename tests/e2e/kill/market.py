@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from datetime import time as time_of_day
+from pathlib import Path
 from typing import Final
 
 from bridge.simulator.market import Market
 from bridge.simulator.source import DEFAULT_DAY
 from bridge.simulator.timeline import slices_from
+from bridge.simulator.universe import build_universe
 from bridge.source import Batch, Sink, SourceState, SourceStatus
 from hub.schema import Row
 
@@ -22,6 +24,13 @@ SEED: Final = 1
 
 Note = Callable[[Sequence[Row], bool], None]
 """Told of every batch before it is handed on; False: it came while nobody was there, and is not."""
+
+
+def write_codes(folder: Path, symbols: int) -> Path:
+    """Write down the instruments of the market, a line each. Returns the file."""
+    file = folder / "codes"
+    file.write_text("\n".join(profile.code for profile in build_universe(symbols, SEED)), encoding="utf-8")
+    return file
 
 
 class OngoingMarket:

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 from bridge.redis.address import Address
 from bridge.redis.relay import RedisRelay
-from bridge.simulator.universe import build_universe
 from tests.bridge.support.redis_servers import RedisServer
-from tests.e2e.kill.market import SEED
+from tests.e2e.kill.batches import Batches
+from tests.e2e.kill.market import write_codes
 from tests.e2e.kill.redis_plan import Event, Fault, RedisSize, events
 from tests.e2e.support.child import PATIENCE_S, Child
 from tests.e2e.support.fed_hub import Line
@@ -55,9 +55,7 @@ class RedisScene:
         self._hubs: list[Child] = []
         self._feeder: Child | None = None
         self._clients: Child | None = None
-        self._batches = 0
-        self._came = asyncio.Condition()
-        self._following: asyncio.Task[None] | None = None
+        self._batches = Batches()
 
     async def play(self) -> Outcome:
         """Do everything, in order. Every process has ended when it returns."""
@@ -78,12 +76,12 @@ class RedisScene:
             for event in events(self._size, self._chance):
                 await asyncio.sleep(event.well_s)
                 if event.after_batch:
-                    await self._batch()
+                    await self._batches.next()
                 began_s = time.time()
                 await self._befall(event)
                 outcome.done.append((event.fault, began_s))
                 await self._are_well()
-            await self._batch()
+            await self._batches.next()
             await self._end_in_order(clients)
         outcome.diaries = sorted(self._folder.glob("*.diary"))
         outcome.logs = "".join(path.read_text(encoding="utf-8") for path in sorted(self._folder.glob("hub-*.log")))
@@ -140,9 +138,7 @@ class RedisScene:
 
     async def _start_clients(self) -> Child:
         size = self._size
-        codes_file = self._folder / "codes"
-        codes = (profile.code for profile in build_universe(size.symbols, SEED))
-        codes_file.write_text("\n".join(codes), encoding="utf-8")
+        codes_file = write_codes(self._folder, size.symbols)
         urls = ",".join(f"ws://127.0.0.1:{port}/ws" for port in self._ports[: size.edges])
         what = (str(size.clients), str(size.phase_s), str(size.seed), str(codes_file), str(size.every))
         program = ("-m", "tests.e2e.kill.clients", urls, str(self._folder), *what)
@@ -156,21 +152,8 @@ class RedisScene:
         what = (str(size.symbols), str(size.interval_s), str(size.speed), now, now)
         program = ("-m", "tests.e2e.kill.feeder", url, str(self._folder / "record"), *what)
         self._feeder = await Child.start(*program, log_file=self._folder / "feeder.log")
-        self._following = asyncio.create_task(self._follow(self._feeder))
-        await self._batch()
-
-    async def _follow(self, feeder: Child) -> None:
-        while True:
-            await feeder.line("batch")
-            async with self._came:
-                self._batches += 1
-                self._came.notify_all()
-
-    async def _batch(self) -> None:
-        """Return at the moment of the next batch."""
-        async with asyncio.timeout(PATIENCE_S), self._came:
-            before = self._batches
-            await self._came.wait_for(lambda: self._batches > before)
+        self._batches.follow(self._feeder)
+        await self._batches.next()
 
     # What befalls them. The pauses are the moments.
 
@@ -238,8 +221,7 @@ class RedisScene:
     async def _end_in_order(self, clients: Child) -> None:
         """Let the feeder hand over what it has, and every client take it; then the hubs may go."""
         assert self._feeder
-        assert self._following
-        self._following.cancel()
+        self._batches.leave()
         await self._feeder.stop()
         await clients.tell(f"finish {await self._published_at()}")
         await clients.line("done")
@@ -258,10 +240,7 @@ class RedisScene:
 
     async def _clear(self) -> None:
         """End what is left."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        await self._batches.end()
         for child in (self._feeder, self._clients, *self._hubs):
             if child is not None and not child.has_ended:
                 sys.stderr.write(child.log()[-4000:])

@@ -5,13 +5,12 @@ import random
 import socket
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bridge.simulator.universe import build_universe
-from tests.e2e.kill.market import SEED
+from tests.e2e.kill.batches import Batches
+from tests.e2e.kill.market import write_codes
 from tests.e2e.kill.plan import Kill, Moment, Size, hub_kills
 from tests.e2e.support.child import PATIENCE_S, Child
 from tests.e2e.support.plain_client import plain_client
@@ -45,9 +44,7 @@ class Scene:
         self._feeder: Child | None = None
         self._clients: Child | None = None
         self._opened_s = 0.0
-        self._batches = 0
-        self._came = asyncio.Condition()
-        self._following: asyncio.Task[None] | None = None
+        self._batches = Batches()
         self._start_s = 1.0
 
     async def play(self) -> Outcome:
@@ -63,7 +60,7 @@ class Scene:
             await self._start_feeder(self._opened_s)
             for kill in hub_kills(self._size, self._chance):
                 hub = await self._kill_hub(hub, kill, outcome)
-            await self._batch()
+            await self._batches.next()
             for _ in range(self._size.feeder_kills):
                 await self._kill_feeder()
             await self._end_in_order(hub, clients)
@@ -86,9 +83,7 @@ class Scene:
 
     async def _start_clients(self) -> Child:
         size = self._size
-        codes_file = self._folder / "codes"
-        codes = (profile.code for profile in build_universe(size.symbols, SEED))
-        codes_file.write_text("\n".join(codes), encoding="utf-8")
+        codes_file = write_codes(self._folder, size.symbols)
         url = f"ws://127.0.0.1:{self._port}/ws"
         what = (str(size.clients), str(size.hub_phase_s), str(size.seed), str(codes_file))
         program = ("-m", "tests.e2e.kill.clients", url, str(self._folder), *what)
@@ -102,22 +97,8 @@ class Scene:
         what = (str(size.symbols), str(size.interval_s), str(size.speed), str(self._opened_s), str(away_s))
         program = ("-m", "tests.e2e.kill.feeder", url, str(self._folder / "record"), *what)
         self._feeder = await Child.start(*program, log_file=self._folder / "feeder.log")
-        self._following = asyncio.create_task(self._follow(self._feeder))
-        await self._batch()
-
-    async def _follow(self, feeder: Child) -> None:
-        while True:
-            await feeder.line("batch")
-            async with self._came:
-                self._batches += 1
-                self._came.notify_all()
-
-    async def _batch(self) -> None:
-        """Return at the moment of the next batch."""
-        assert self._following
-        async with asyncio.timeout(PATIENCE_S), self._came:
-            before = self._batches
-            await self._came.wait_for(lambda: self._batches > before)
+        self._batches.follow(self._feeder)
+        await self._batches.next()
 
     async def _kill_hub(self, hub: Child, kill: Kill, outcome: Outcome) -> Child:
         """Kill the hub at a moment, and start it again on the same port and folder. The pauses are the moments."""
@@ -125,7 +106,7 @@ class Scene:
         killed_s = None
         match kill.moment:
             case Moment.AFTER_BATCH:
-                await self._batch()
+                await self._batches.next()
                 await asyncio.sleep(kill.wait_s)
             case Moment.STARTING:
                 killed_s = time.time()
@@ -142,11 +123,10 @@ class Scene:
         """Kill the feeder at any moment, and start it again after a while."""
         size = self._size
         assert self._feeder
-        assert self._following
         for _ in range(2):  # so that the hub has something of this run
-            await self._batch()
+            await self._batches.next()
         await asyncio.sleep(self._chance.uniform(0, size.longest_s))
-        self._following.cancel()
+        self._batches.leave()
         batch_s = size.interval_s / size.speed
         away_s = time.time() - SURELY_NOTED_BATCHES * batch_s
         await self._feeder.kill()
@@ -156,8 +136,7 @@ class Scene:
     async def _end_in_order(self, hub: Child, clients: Child) -> None:
         """Let the feeder hand over what it has, and every client take it; then the hub may go."""
         assert self._feeder
-        assert self._following
-        self._following.cancel()
+        self._batches.leave()
         await self._feeder.stop()
         async with plain_client(f"ws://127.0.0.1:{self._port}/ws") as last:
             await clients.tell(f"finish {last.welcome['at']}")
@@ -167,10 +146,7 @@ class Scene:
 
     async def _clear(self) -> None:
         """End what is left, when something has failed."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        await self._batches.end()
         for child in (self._feeder, self._clients, self._hub):
             if child is not None and not child.has_ended:
                 sys.stderr.write(child.log()[-4000:])
