@@ -13,6 +13,7 @@ from bridge.relay.boundary import Relay
 from tests.bridge.relay_conformance import RelayConformance
 from tests.bridge.support.certificates import Certificates
 from tests.bridge.support.redis_servers import (
+    RIGHTS,
     needs_redis,
     redis_cluster,
     redis_over_tls,
@@ -24,11 +25,6 @@ pytestmark = needs_redis
 
 USER: Final = "用户"
 PASSWORD: Final = "p:ä/s#?@ %&+w"  # noqa: S105 - of nobody
-RIGHTS: Final = (
-    *("-@all", "+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"),
-    *("-@dangerous", "+info", "+time", "+cluster|slots"),
-)
-"""Those that docs/scaling.md asks for."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["single", "tls", "sentinel", "cluster"])

@@ -255,7 +255,7 @@ async def test_an_edge_serves_without_what_nobody_has_any_more(tmp_path: Path) -
         edge = await d.start_edge()
         assert "what the feed knows of instruments can't be had" in edge.log()
         async with plain_client(edge.ws_url) as client:
-            await client.send(op="subscribe", topics=["tick:*"], since={"time": 0})
+            await client.send(op="subscribe", topics=["tick:*"])
             assert len(await rows_until(client, CODES[-1], 1)) == len(CODES)
         await d.start_feed(*FED)
         async with plain_client(edge.ws_url) as client:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.bridge.support.certificates import Certificates
-from tests.bridge.support.redis_servers import needs_redis, redis_over_tls
+from tests.bridge.support.redis_servers import RIGHTS, needs_redis, redis_over_tls
 from tests.e2e.support.hub_process import HubProcess, run_to_its_end, running_hub
 from tests.e2e.support.plain_client import plain_client
 
@@ -28,7 +28,7 @@ def files(tmp_path: Path) -> Certificates:
 @pytest_asyncio.fixture
 async def place(files: Certificates, tmp_path: Path) -> AsyncIterator[str]:
     async with redis_over_tls(tmp_path / "redis", files) as (place, server):
-        await server.do("ACL", "SETUSER", "argus", "on", f">{PASSWORD}", "~{argus*", "&{argus*", "+@all", "-@dangerous")
+        await server.do("ACL", "SETUSER", "argus", "on", f">{PASSWORD}", "~{argus*", "&{argus*", *RIGHTS)
         yield place
 
 

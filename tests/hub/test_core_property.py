@@ -348,11 +348,12 @@ class Market(RuleBasedStateMachine):
             back.next_seq[code] = after + 1
         back.modes = dict(client.modes)
         back.old_epoch = epoch if epoch != self.epoch else ""
-        oldest_at = self.history.cursor_after(0).at  # what was announced before that went with the rows around it
+        back.ask(op="subscribe", topics=list(client.modes), since={"epoch": epoch, "at": client.at, "seq": seqs})
+        # What was announced before that went with the rows around it; what waited to be flushed may have pushed it out.
+        oldest_at = self.history.cursor_after(0).at
         assert oldest_at == 0 or self.kind != "whole", "the journal has everything"
         held = {number for number in client.owed if self.notices[number][0] >= oldest_at}
         back.owed = set() if back.old_epoch else held
-        back.ask(op="subscribe", topics=list(client.modes), since={"epoch": epoch, "at": client.at, "seq": seqs})
         self._read(back)
         return back
 

@@ -22,6 +22,12 @@ SERVICE: Final = "argus"
 
 needs_redis = pytest.mark.skipif(sys.platform == "win32", reason="there is no Redis server for Windows")
 
+RIGHTS: Final = (
+    *("-@all", "+@read", "+@write", "+@pubsub", "+@scripting", "+@connection"),
+    *("-@dangerous", "+info", "+time", "+cluster|slots"),
+)
+"""Those that docs/scaling.md asks for."""
+
 
 def free_port() -> int:
     """A port that nobody has now."""
