@@ -164,7 +164,7 @@ class App:
             server_settings(settings),
             pages.get,
             self._watch.heartbeat,
-            self._endpoints(),
+            self._endpoints(delivery),
             self._closed,
         )
         refused = lambda: self._intake.refused  # noqa: E731
@@ -303,11 +303,12 @@ class App:
             feed.name, feed.simulated = known.source, known.simulated
         return feed
 
-    def _endpoints(self) -> dict[str, Endpoint]:
+    def _endpoints(self, delivery: Delivery) -> dict[str, Endpoint]:
         if not isinstance(self._source, FeedSource):
             return {}
         self._hub.on_stored = self._source.stored
-        return {PATH: FeedEndpoint(self._source, FeedRight(self._child_token or self._settings.feeding_token))}
+        right = FeedRight(self._child_token or self._settings.feeding_token)
+        return {PATH: FeedEndpoint(self._source, right, rest_s=delivery.rest_s)}
 
     def _admit(self, hello: Hello) -> bool:
         """Let a feeder go on in this history, or end, so that another history can begin with it."""

@@ -21,6 +21,7 @@ from bridge.relay.state import State
 from bridge.relay.turn import Fed, Position
 from bridge.running import keep_running
 from bridge.source import ReferenceData, Source, Told
+from hub.delivery import Delivery
 from hub.endpoint import Endpoint
 from hub.metrics import Figure, Metrics
 from hub.opening import Opened
@@ -103,8 +104,8 @@ class FeedApp(App):
     def _store_of(self, opened: Opened) -> Store:
         return MarkingStore(opened.store, self._marks, opened.history, Fed(opened.run, opened.batch))
 
-    def _endpoints(self) -> dict[str, Endpoint]:
-        endpoints = super()._endpoints()
+    def _endpoints(self, delivery: Delivery) -> dict[str, Endpoint]:
+        endpoints = super()._endpoints(delivery)
         self._hub.on_stored = lambda _: None  # a feeder keeps what is not published: another feed may need it
         return endpoints
 

@@ -16,6 +16,9 @@ _logger = logging.getLogger("argus.delivery")
 PUMP_BUDGET_S: Final = 0.002
 """Time that lagging clients may use of one turn of the loop."""
 
+READING_S: Final = 0.002
+"""Before a flush, time to read what has come and to number it: the event loop counts in milliseconds."""
+
 
 class Delivery:
     """Calls `Hub.flush` and `Outbox.pump` when there is something to do.
@@ -33,6 +36,7 @@ class Delivery:
         self._on_flush = on_flush
         self._interval_s = interval_s
         self._flush_due = False
+        self._flush_at_s = -math.inf
         self._published_s = 0.0
         self._lagging: deque[Outbox] = deque()
         self._queued: set[Outbox] = set()
@@ -46,9 +50,14 @@ class Delivery:
         self._flush_due = True
         self._published_s = perf_counter()
         if self._interval_s:
-            self._loop.call_later(self._interval_s, self._flush)
+            self._flush_at_s = self._loop.time() + self._interval_s
+            self._loop.call_at(self._flush_at_s, self._flush)
         else:
             self._loop.call_soon(self._flush)
+
+    def rest_s(self) -> float:
+        """For how many seconds nothing needs to be read, since it would wait for the next flush anyway."""
+        return max(0.0, self._flush_at_s - READING_S - self._loop.time())
 
     def pump_soon(self, outbox: Outbox) -> None:
         """Go on with a client that has something waiting."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
@@ -18,6 +18,9 @@ from hub.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from hub.server import ServerSettings
+
+DENSE_BYTES: Final = 1 << 12
+"""Much comes where so much is read at once."""
 
 _logger = logging.getLogger("argus.server")
 
@@ -34,9 +37,33 @@ class PeerConnection(ServerConnection):
     """Takes a binary message in the very turn in which it came; False leaves it to ``recv``, as all that come after
     one that waits there. To wake a task that waits in ``recv`` costs as much as all that is done with a row."""
 
+    rest_s: Callable[[], float] = float
+    """Tells for how many seconds nothing needs to be read. Where much comes, the socket is then left alone for so long:
+    read one by one, each message would cost a turn of the loop, and find cold caches."""
+
+    _resting: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport. The library's own way would begin the handshake, which is over."""
         Connection.connection_made(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        super().data_received(data)
+        if len(data) >= DENSE_BYTES and (rest_s := self.rest_s()):
+            self.transport.pause_reading()
+            self._resting = self.loop.call_later(rest_s, self._read_on)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nothing more will come."""
+        if self._resting is not None:
+            self._resting.cancel()
+        super().connection_lost(error)
+
+    def _read_on(self) -> None:
+        """Read the socket again, unless too much is waiting for ``recv``."""
+        if not (self.recv_messages.paused or self.transport.is_closing()):
+            self.transport.resume_reading()
 
     def process_event(self, event: Event) -> None:
         """Take a frame."""

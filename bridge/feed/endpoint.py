@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -47,13 +48,24 @@ _logger = logging.getLogger("argus.feed")
 
 
 class FeedEndpoint:
-    """A `hub.endpoint.Endpoint` that brings what feeders say to a `FeedSource`."""
+    """A `hub.endpoint.Endpoint` that brings what feeders say to a `FeedSource`.
+
+    Args:
+        rest_s: see `hub.peers.PeerConnection`.
+    """
 
     subprotocol = SUBPROTOCOL
     max_message_bytes = MAX_MESSAGE_BYTES
 
-    def __init__(self, source: FeedSource, right: FeedRight, hello_timeout_s: float = HELLO_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        source: FeedSource,
+        right: FeedRight,
+        hello_timeout_s: float = HELLO_TIMEOUT_S,
+        rest_s: Callable[[], float] = float,
+    ) -> None:
         self._source = source
+        self._rest_s = rest_s
         self._right = right
         self._hello_timeout_s = hello_timeout_s
 
@@ -89,6 +101,7 @@ class FeedEndpoint:
         await connection.send(encode(welcome))
         link.begin(welcome)
         connection.take_at_once = partial(self._take_at_once, link, reader)
+        connection.rest_s = self._rest_s
         rows = 0
         async for data in connection:
             message = reader.read(data)

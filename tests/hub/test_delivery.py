@@ -8,7 +8,7 @@ import pytest
 
 import hub.delivery
 from hub.core import Hub
-from hub.delivery import PUMP_BUDGET_S, Delivery
+from hub.delivery import PUMP_BUDGET_S, READING_S, Delivery
 from tests.hub.support.core import Client, make_hub, publish
 
 
@@ -189,6 +189,21 @@ def test_rows_wait_for_others_as_long_as_they_may_and_travel_together(small_hub:
         assert tuple(row["code"] for row in message["rows"]) == codes
         turns.now_s += 10
     assert turns.timers == []
+
+
+def test_what_would_wait_for_the_next_flush_need_not_be_read_yet(small_hub: Hub, turns: Turns) -> None:
+    loop: Any = turns
+    delivery = Delivery(small_hub, loop, lambda _: None, interval_s=0.5)
+    assert delivery.rest_s() == 0
+    publish(small_hub, "1.SH")
+    turns.now_s += 0.2
+    assert delivery.rest_s() == pytest.approx(0.3 - READING_S)
+    turns.now_s += 0.3 - READING_S / 2
+    assert delivery.rest_s() == 0
+    turns.now_s += READING_S / 2
+    assert turns.run() == 1
+    assert delivery.rest_s() == 0
+    assert Delivery(small_hub, loop, lambda _: None).rest_s() == 0
 
 
 def test_after_a_flush_that_failed_the_next_one_comes_all_the_same(
