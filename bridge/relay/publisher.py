@@ -220,7 +220,9 @@ class Publisher:
 
     async def _publish(self, token: int, begin: Position) -> None:
         reader, turn = reader_from(self._history, begin), TurnId(token, 0)
+        self._woken.set()
         while True:
+            await self._woken.wait()
             self._woken.clear()
             try:
                 stretch = reader.read(TURN_ROWS)
@@ -229,8 +231,9 @@ class Publisher:
                 self._published, self._has_lost = Position(lost.at, 0), True
                 raise Refused("rows are missing: the streams must not have a hole") from None
             if stretch is None:
-                await self._woken.wait()
                 continue
+            if len(stretch.rows.rows) >= TURN_ROWS:  # there is more
+                self._woken.set()
             turn = TurnId(token, turn.number + 1)
             self._turns.append((turn, stretch.begin.at))
             while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
