@@ -7,11 +7,10 @@ can splice them, and sees a hole by the positions alone, whatever was published 
 
 import struct
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -31,6 +30,8 @@ _HEAD: Final = struct.Struct(f"{NUMBERS_BYTES}s")
 
 StateRows = tuple[tuple[int, int], ...]
 """The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
+
+_Value = TypeVar("_Value")
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -118,9 +119,14 @@ def no_rows() -> Rows:
 
 def pick(rows: Rows, places: Sequence[int]) -> Rows:
     """Some of the rows, by place."""
+    return Rows(*(_pick(column, places) for column in rows))  # type: ignore[arg-type]  # all alike
+
+
+def _pick(column: Sequence[_Value], places: Sequence[int]) -> Sequence[_Value]:
     if len(places) < 2:
-        return Rows(*([column[place] for place in places] for column in rows))  # type: ignore[arg-type]  # all alike
-    return Rows(*map(itemgetter(*places), rows))
+        return [column[place] for place in places]
+    picked: Sequence[_Value] = itemgetter(*places)(column)
+    return picked
 
 
 def splice(parts: Sequence[Rows]) -> Rows:
@@ -145,20 +151,18 @@ def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]
         turn: all of it; ``shard`` and ``shards`` mean nothing.
         shards: that of every row. Without rows it is the first's.
     """
-    counts = sorted(Counter(shards).items()) or [(0, 0)]
-    mask = sum(1 << shard for shard, _ in counts)
+    places: list[list[int]] = [[] for _ in range(max(shards, default=0) + 1)]
+    for place, shard in enumerate(shards):
+        places[shard].append(place)
+    parts = [shard for shard, own in enumerate(places) if own] or [0]
+    mask = sum(1 << shard for shard in parts)
     beside = _pack((turn.notices, turn.states, turn.fed))
     names, rows = turn.rows.names, turn.rows.rows
-    heads: Sequence[bytes] = [head for (head,) in _HEAD.iter_unpack(_interleave(turn.rows))]
-    if len(counts) > 1:  # all are sorted at once, those of a shard staying in order: cheaper than to pick for each
-        pick_all = itemgetter(*sorted(range(len(shards)), key=shards.__getitem__))
-        names, rows, heads = pick_all(names), pick_all(rows), pick_all(heads)
-    start = 0
-    for shard, count in counts:
-        part = slice(start, start + count)
+    heads = [head for (head,) in _HEAD.iter_unpack(_interleave(turn.rows))]
+    for shard in parts:
+        own = places[shard]
         head = turn._replace(shard=shard, shards=mask)
-        yield shard, _message(head, names[part], b"".join(heads[part]), rows[part], beside)
-        start = part.stop
+        yield shard, _message(head, _pick(names, own), b"".join(_pick(heads, own)), _pick(rows, own), beside)
 
 
 def _interleave(rows: Rows) -> "array[int]":
