@@ -1,8 +1,8 @@
 """Puts what the feed published into an edge's hub: numbered rows, with the notices at their places."""
 
+from collections.abc import Sequence
 from itertools import compress
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from bridge.relay.logreader import Stretch
 from bridge.relay.turn import Rows
@@ -12,8 +12,7 @@ from hub.rows import Rows as GivenRows
 from hub.topic import Topic
 from hub.watch import Watch
 
-_channel_of: Final = attrgetter("channel")
-_code_of: Final = attrgetter("code")
+_TICK: Final = "tick:"
 
 
 class Receiver:
@@ -54,12 +53,12 @@ class Receiver:
             topics = list(map(known.__getitem__, names))
         self._history.extend(topics, rows.seqs[part], times, rows.recvs[part], packed)
         self._hub.took(created, end - start, rows.recvs[end - 1])
-        self._note(topics, times, packed)
+        self._note(names, times, packed)
 
-    def _note(self, topics: list[Topic], times: Any, packed: Any) -> None:
-        channels = list(map(_channel_of, topics))
-        if channels.count("tick") < len(channels):  # most often all of them are ticks
-            is_tick = list(map("tick".__eq__, channels))
-            topics, times, packed = (list(compress(column, is_tick)) for column in (topics, times, packed))
-        if topics:
-            self._watch.note(GivenRows("tick", list(map(_code_of, topics)), times, packed))
+    def _note(self, names: Sequence[str], times: Sequence[int], packed: Sequence[bytes]) -> None:
+        codes = [name[len(_TICK) :] for name in names if name.startswith(_TICK)]
+        if len(codes) < len(names):  # most often all of them are ticks
+            is_tick = [name.startswith(_TICK) for name in names]
+            times, packed = list(compress(times, is_tick)), list(compress(packed, is_tick))
+        if codes:
+            self._watch.note(GivenRows("tick", codes, times, packed))
