@@ -99,7 +99,7 @@ class FollowedJournal:
         at, topics = restored.at, restored.topics
         history = self._history = FollowedHistory(ring_rows=1, ring_bytes=RING_BYTES, at=at, topics=topics, known_at=0)
         history.late_at = restored.late_at
-        self._journal.attach(history.topic, lambda: history.late_at)
+        self._journal.attach(history.topic, lambda: history.late_at, history.index)
         self.epoch = self._journal.epoch
         self.position = Position(restored.at, len(self._journal.gaps_between(restored.at, restored.at + 1)))
         """Where it ends."""

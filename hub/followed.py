@@ -40,6 +40,7 @@ class FollowedHistory(History):
             if was.channel != STATUS:
                 self.time_ms = max(self.time_ms, was.newest_time_ms)
         self.at = self.delivered_at = self._trimmed_at = self._restored_at = self._notices_from = at
+        self._indexed_at = at
         self.late_at = at  # perhaps: nobody here can tell
         self._known_at = known_at
         self._lost_in_relay = lost_in_relay
@@ -83,7 +84,7 @@ class FollowedHistory(History):
         rows: Sequence[bytes],
     ) -> None:
         """Keep rows for which there is room in the segment. A loop for whole markets, as `History._add` is."""
-        at, limit, crowded = self.at, self._ring_rows + self._ring_slack, self._crowded
+        at = self.at
         place = len(segment.rows)
         channel = segment.channels[-1][1] if segment.channels else ""
         self._note_recvs(segment, recvs)
@@ -101,10 +102,6 @@ class FollowedHistory(History):
                 topic.newest_time_ms = time_ms
             else:
                 self.late_at = at
-            topic.newest_times.append(topic.newest_time_ms)
-            topic.ats.append(at)
-            if len(topic.ats) > limit:
-                crowded[topic] = None
             if time_ms > newest_ms and channel != STATUS:
                 newest_ms = time_ms
         segment.rows.extend(rows)

@@ -61,7 +61,7 @@ class History:
         self._ring_bytes = ring_bytes
         self._bytes = 0
         self._crowded: OrderedDict[Topic, None] = OrderedDict()  # those that hold more than their share
-        self._trimmed_at = 0
+        self._trimmed_at = self._indexed_at = 0
         self._restored_at = 0
         self._segments: deque[Segment] = deque([Segment(first_at=1)])
         self._notices: list[GapNotice] = []
@@ -100,6 +100,7 @@ class History:
         self.past = past
         self.late_at = late_at
         self.at = self.delivered_at = self._trimmed_at = self._restored_at = self._notices_from = past.at
+        self._indexed_at = past.at
         self._segments = deque([Segment(first_at=self.at + 1)])
         self._notices = list(past.gaps_between(self.at, self.at + 1))
 
@@ -158,9 +159,8 @@ class History:
 
         Whole markets go through this loop within milliseconds, so it does at once what it could ask each topic to do.
         """
-        at, held, limit = self.at, len(segment.rows), self._ring_rows + self._ring_slack
+        at, held = self.at, len(segment.rows)
         keep, number, join = segment.rows.append, segment.seqs.append, b"".join
-        crowded = self._crowded
         for topic, time_ms, packed in zip(topics, times, given, strict=True):
             at += 1
             topic.at = at
@@ -176,16 +176,32 @@ class History:
             )
             keep(row)
             number(seq)
-            topic.newest_times.append(topic.newest_time_ms)
-            topic.ats.append(at)
-            if len(topic.ats) > limit:
-                crowded[topic] = None
         segment.topics.extend(topics)
         segment.times.extend(times)
         self.at = at
         size = sum(map(len, segment.rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
         segment.bytes += size
         self._bytes += size
+
+    def index(self) -> None:
+        """Note of every topic where its newest rows are; whoever looks that up calls it first.
+
+        It waits until rows are delivered: a third of what a whole market costs here, since the index of a topic lies in
+        memory that nobody has touched for seconds.
+        """
+        crowded, limit = self._crowded, self._ring_rows + self._ring_slack
+        while self._indexed_at < self.at:
+            segment = self._segments[self._number(self._indexed_at + 1)]
+            part = slice(self._indexed_at + 1 - segment.first_at, None)
+            rows = zip(segment.topics[part], segment.times[part], strict=True)
+            for at, (topic, time_ms) in enumerate(rows, self._indexed_at + 1):
+                ats, newest_times = topic.ats, topic.newest_times
+                newest_ms = newest_times[-1] if ats else topic.evicted_time_ms
+                newest_times.append(time_ms if time_ms > newest_ms else newest_ms)
+                ats.append(at)
+                if len(ats) > limit:
+                    crowded[topic] = None
+            self._indexed_at = segment.end_at - 1
 
     def note_gap(self, notice: GapNotice) -> None:
         """Keep a gap notice whose place is after the newest row that was delivered."""
@@ -200,6 +216,7 @@ class History:
 
     def cursor_before(self, begins: Mapping[Topic, int]) -> Cursor:
         """A cursor before the first of some rows that are held: by topic, their numbers (seq)."""
+        self.index()
         starts = [topic.at_of(seq) for topic, seq in begins.items() if seq >= topic.first_seq]
         behind = {topic: seq for topic, seq in begins.items() if seq < topic.first_seq}
         if behind and self.past is not None:
@@ -238,6 +255,7 @@ class History:
 
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""
+        self.index()
         past = self._past_of(topic)
         return topic.first_seq if past is None else min(topic.first_seq, past.first_seq(topic))
 
@@ -252,6 +270,7 @@ class History:
 
     def at_of(self, topic: Topic, seq: int) -> int:
         """The arrival number of a row that is held."""
+        self.index()
         if seq >= topic.first_seq or self.past is None:
             return topic.at_of(seq)
         return self.past.at_of_many({topic: seq})[topic]
@@ -261,6 +280,7 @@ class History:
 
         True with it: that may be a row that is no longer held; the number is that of the oldest that is.
         """
+        self.index()
         found: dict[Topic, tuple[int, bool]] = {}
         behind: list[Topic] = []
         for topic in topics:
@@ -282,6 +302,7 @@ class History:
 
         True with it: that may be a row that is no longer held; the number is that of the oldest that is.
         """
+        self.index()
         found: dict[Topic, tuple[int, bool]] = {}
         behind: list[Topic] = []
         for topic in topics:
@@ -299,6 +320,7 @@ class History:
 
     def rows_at(self, topic: Topic, time_ms: int) -> PackedRows:
         """The rows of a topic with exactly this ``time`` that are in memory."""
+        self.index()
         found = []
         first, end = topic.first_since(time_ms), topic.seq + 1
         if first < end and self.late_at <= topic.at_of(first):  # else it may also be among the rows of later times
@@ -331,6 +353,7 @@ class History:
 
     def trim(self) -> None:
         """Let go what is more than the byte budget or a topic's share, of what was delivered. Nobody waits for that."""
+        self.index()
         segments = self._segments
         while self._bytes > self._ring_bytes and len(segments) > 2 and segments[1].first_at <= self.delivered_at + 1:
             self._let_go(segments.popleft())

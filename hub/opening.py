@@ -117,7 +117,7 @@ def with_journal(
         return Opened(history, secrets.token_hex(8), failure=str(error))
     for note in restored.notes:
         _warn(note)
-    journal.attach(history.topic, lambda: history.late_at)
+    journal.attach(history.topic, lambda: history.late_at, history.index)
     history.restore(journal, restored.topics, restored.late_at)
     _logger.info(
         "journal %s: epoch %s, %d rows of %d topics up to now",

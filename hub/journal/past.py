@@ -39,7 +39,9 @@ class Past:
         self._standing = Standing(begun.at, self._archive.topics)
         self._finder = Finder(self._archive, self._standing)
 
-    def attach(self, topic_of: Callable[[str, str], Topic], late_at: Callable[[], int]) -> None:
+    def attach(
+        self, topic_of: Callable[[str, str], Topic], late_at: Callable[[], int], index: Callable[[], None]
+    ) -> None:
         """Be told the topics of what was restored, before anything is read or appended.
 
         Their counts are those of what was restored, and go on with every row that is numbered, appended yet or not.
@@ -47,12 +49,14 @@ class Past:
         Args:
             topic_of: gives a topic by channel and code.
             late_at: tells the arrival number of the newest row that is older than one of its topic before it.
+            index: called before a topic is asked where its rows are.
         """
         topics = [topic_of(channel, code) for channel, code in self._begun.names]
         for number, topic in enumerate(topics):
             topic.number = number
         self._archive.topics[:] = topics
         self._standing.late_at = late_at
+        self._standing.index = index
 
     @property
     def at(self) -> int:

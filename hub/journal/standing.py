@@ -16,17 +16,19 @@ class Standing:
 
     def __init__(self, at: int, topics: Sequence[Topic]) -> None:
         self.at = at
+        self.index: Callable[[], None] = _nothing
+        """Called before topics are asked where their rows are."""
         self.late_at: Callable[[], int] = int
         """Tells the arrival number of the newest row that is older than one of its topic before it."""
         self._topics = topics
 
     def seq(self, number: int) -> int:
         """The number of a topic's newest row."""
-        return self._topics[number].as_of(self.at)[0]
+        return self._as_of(number)[0]
 
     def newest_time_ms(self, number: int) -> int:
         """The newest exchange time among all rows of a topic."""
-        return self._topics[number].as_of(self.at)[2]
+        return self._as_of(number)[2]
 
     def is_newest(self) -> bool:
         """Whether nothing was published since."""
@@ -37,9 +39,18 @@ class Standing:
         tally = Tally()
         tally.at, tally.late_at = self.at, min(self.at, self.late_at())
         tally.names = [(topic.channel, topic.code) for topic in self._topics]
+        self.index()
         stood = [topic.as_of(self.at) for topic in self._topics]
         tally.seqs = [seq for seq, _, _ in stood]
         tally.ats = [at for _, at, _ in stood]
         tally.newest_times = [time_ms for _, _, time_ms in stood]
         tally.newest = [topic.newest if topic.at <= self.at else b"" for topic in self._topics]
         return tally
+
+    def _as_of(self, number: int) -> tuple[int, int, int]:
+        self.index()
+        return self._topics[number].as_of(self.at)
+
+
+def _nothing() -> None:
+    """Where topics know at any time."""

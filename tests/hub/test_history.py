@@ -74,6 +74,7 @@ def lost(cursor: Cursor) -> list[tuple[str, int, int]]:
 
 def held(history: History, code: str) -> range:
     topic = topic_of(history, code)
+    history.index()
     return range(topic.first_seq, topic.seq + 1)
 
 
@@ -249,8 +250,10 @@ def test_a_topic_finds_its_rows_by_number() -> None:
 def test_a_topic_finds_its_first_row_since_a_time_though_times_may_fall() -> None:
     history = History(ring_rows=10, ring_bytes=AMPLE_BYTES)
     history.append("tick", [tick(A, time_ms) for time_ms in (10, 30, 20, 30, 40)], 7)
-    first_since = topic_of(history, A).first_since
-    assert [first_since(time_ms) for time_ms in (0, 10, 11, 20, 30, 31, 40, 41)] == [1, 1, 2, 2, 2, 5, 5, 6]
+    topic = topic_of(history, A)
+    found = [history.first_since([topic], time_ms)[topic] for time_ms in (0, 10, 11, 20, 30, 31, 40, 41)]
+    assert found == [(seq, False) for seq in (1, 1, 2, 2, 2, 5, 5, 6)]
+    assert [topic.first_since(time_ms) for time_ms in (0, 10, 11, 20, 30, 31, 40, 41)] == [1, 1, 2, 2, 2, 5, 5, 6]
 
 
 # A share for each topic

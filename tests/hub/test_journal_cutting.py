@@ -135,7 +135,7 @@ def test_a_journal_that_begins_in_the_midst_of_a_history_knows_all_topics_and_go
             boot=BOOT,
             adopted=Adopted(first.hub.epoch, 5, topics, notices, "run", 7),
         )
-        journal.attach(lambda channel, code: known.setdefault(code, Topic(channel, code)), int)
+        journal.attach(lambda channel, code: known.setdefault(code, Topic(channel, code)), int, lambda: None)
         assert (restored.epoch, restored.at, restored.run, restored.batch) == (first.hub.epoch, 5, "run", 7)
         assert restored.topics == topics
         assert (journal.first_at, list(journal.gaps_between(5, 6))) == (6, notices)

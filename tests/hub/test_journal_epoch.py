@@ -280,6 +280,7 @@ def test_the_topics_of_what_was_restored_are_asked_for_in_order(tmp_path: Path) 
     journal.attach(
         lambda channel, code: asked.append((channel, code)) or model.topic(channel, code),  # type: ignore[func-returns-value]
         lambda: model.late_at,
+        model.index,
     )
     assert asked == [("tick", "1.SZ"), ("tick", "2.SZ")]
     kill(journal)

@@ -43,7 +43,7 @@ def write_for_ever(folder: Path) -> None:
     """Append on and on, and say which batch is written as soon as the append has returned."""
     journal, restored = open_for(folder, Model(), SETTINGS)
     model = grown(restored)
-    journal.attach(model.topic, lambda: model.late_at)
+    journal.attach(model.topic, lambda: model.late_at, model.index)
     while True:
         number = model.batch + 1
         journal.append([offer(model, number)])

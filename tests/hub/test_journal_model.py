@@ -119,6 +119,9 @@ class Model:
         topic.ats.append(self.at)
         topic.newest_times.append(topic.newest_time_ms)
 
+    def index(self) -> None:
+        """The topics know at any time where their rows are."""
+
     def forget_offered(self) -> None:
         """What was offered is not in the journal."""
         self._offered.clear()
@@ -181,7 +184,7 @@ def open_for(
         on_note=(notes if notes is not None else []).append,
         boot=boot,
     )
-    journal.attach(model.topic, lambda: model.late_at)
+    journal.attach(model.topic, lambda: model.late_at, model.index)
     return journal, restored
 
 
