@@ -1,6 +1,6 @@
 """The log: numbering, the newest row, reading through cursors, and rows that were let go and are told as losses."""
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any
 
 import msgpack
@@ -437,3 +437,24 @@ def test_a_reader_that_was_past_the_rows_that_went_lost_nothing() -> None:
     append(history, A)
     assert read_on(cursor, topics_of(history, A), 4) == [(A, 4)]
     assert lost(cursor) == []
+
+
+# Where rows are
+
+
+def test_whoever_looks_up_a_row_finds_also_those_that_were_just_appended() -> None:
+    looked_up: list[Callable[[History, Topic], object]] = [
+        lambda history, topic: history.first_seq(topic),
+        lambda history, topic: history.at_of(topic, 2),
+        lambda history, topic: history.first_since([topic], 20)[topic][0],
+        lambda history, topic: history.first_after([topic], 1)[topic][0],
+        lambda history, topic: history.cursor_before({topic: 2}).at,
+        lambda history, topic: history.passed([topic], 20),
+        lambda history, topic: len(history.rows_at(topic, 20)),
+    ]
+    found = []
+    for look_up in looked_up:
+        history = History(ring_rows=10, ring_bytes=AMPLE_BYTES)
+        history.append("tick", [tick(A, 10), tick(B, 10), tick(A, 20)], 7)
+        found.append(look_up(history, topic_of(history, A)))
+    assert found == [1, 3, 2, 2, 2, 2, 1]

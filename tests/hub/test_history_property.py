@@ -116,17 +116,32 @@ class Log(RuleBasedStateMachine):
             self.times.setdefault(name, []).append(time_ms)
             self.arrived.append((name, len(self.times[name])))
 
-    @rule(code=st.sampled_from(CODES), time_ms=st.integers(1, 99), seq=st.integers(1, 40))
-    def look_up(self, code: str, time_ms: int, seq: int) -> None:
+    @rule(code=st.sampled_from(CODES), time_ms=st.integers(1, 99))
+    def look_up_a_time(self, code: str, time_ms: int) -> None:
         topic = self.history.channels["tick"].get(code)
-        if topic is None:
-            return
-        times = self.times[topic.name]
-        first = next((i for i, time in enumerate(times, 1) if time >= time_ms), len(times) + 1)
-        found, may_be_gone = self.history.first_since([topic], time_ms)[topic]
-        assert found == (max(first, topic.first_seq) if may_be_gone else first)
-        if topic.first_seq <= seq <= topic.seq:
-            assert self.arrived[self.history.at_of(topic, seq) - 1] == (topic.name, seq)
+        if topic is not None:
+            times = self.times[topic.name]
+            first = next((seq for seq, time in enumerate(times, 1) if time >= time_ms), len(times) + 1)
+            found, may_be_gone = self.history.first_since([topic], time_ms)[topic]
+            assert found == (max(first, topic.first_seq) if may_be_gone else first)
+
+    @rule(code=st.sampled_from(CODES), at=st.integers(0, 300))
+    def look_up_an_arrival(self, code: str, at: int) -> None:
+        topic = self.history.channels["tick"].get(code)
+        if topic is not None:
+            first = 1 + sum(name == topic.name for name, _ in self.arrived[:at])
+            found, may_be_gone = self.history.first_after([topic], at)[topic]
+            assert found == (max(first, topic.first_seq) if may_be_gone else first)
+
+    @rule(code=st.sampled_from(CODES))
+    def look_up_the_newest(self, code: str) -> None:
+        topic = self.history.channels["tick"].get(code)
+        if topic is not None:
+            newest = max(at for at, (name, _) in enumerate(self.arrived, 1) if name == topic.name)
+            assert self.history.cursor_before({topic: topic.seq}).at == newest - 1
+            if newest > self.history.delivered_at:
+                assert self.history.at_of(topic, topic.seq) == newest
+                assert self.history.first_seq(topic) <= topic.seq
 
     @rule(back=st.integers(0, 10))
     def deliver(self, back: int) -> None:

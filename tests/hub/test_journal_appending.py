@@ -1,15 +1,18 @@
 """The two ways to append, and what the journal knows of topics whose rows go on before they are appended."""
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from hub.history import History
 from hub.journal import JournalSettings
 from hub.journal.encoder import Encoder
 from hub.journal.single import encode_single
 from hub.journal.standing import Standing
 from hub.topic import Topic
+from tests.hub.support.core import tick
 from tests.hub.test_journal_model import Model, kill, open_for, single_of, small_files
 
 SETTINGS = JournalSettings(fsync_s=1000.0)
@@ -75,6 +78,23 @@ def test_a_mark_is_of_what_is_appended_and_a_new_file_waits_for_the_rest(tmp_pat
     one, two = model.topics
     assert journal.at_of_many({one: 9, two: 7}) == {one: 13, two: 20}
     kill(journal)
+
+
+def test_what_is_written_is_told_of_topics_that_have_gone_on_since() -> None:
+    asked: list[Callable[[Standing], int]] = [
+        lambda standing: standing.seq(0),
+        lambda standing: standing.newest_time_ms(0),
+        lambda standing: standing.tally().seqs[0],
+        lambda standing: standing.tally().newest_times[0],
+    ]
+    found = []
+    for ask in asked:
+        history = History(ring_rows=10, ring_bytes=1 << 30)
+        history.append("tick", [tick("1.SZ", 10), tick("2.SZ", 20), tick("1.SZ", 30)], 7)
+        standing = Standing(2, list(history.topics))  # the last row is not written yet
+        standing.index = history.index
+        found.append(ask(standing))
+    assert found == [1, 10, 1, 10]
 
 
 def test_a_topic_tells_how_it_was_after_a_row_also_of_rows_that_memory_let_go() -> None:
