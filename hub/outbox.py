@@ -149,6 +149,11 @@ class Outbox:
         self._jobs.extend(jobs)
 
     @property
+    def is_laden(self) -> bool:
+        """Whether what the client asked for and did not read yet takes more memory than bytes may wait for it."""
+        return self.queued_bytes + sum(job.held_bytes for job in self._jobs) > self._limit_bytes
+
+    @property
     def replays(self) -> list[RequestId]:
         """The ids of the running replays."""
         return [job.request_id for job in self._replays]

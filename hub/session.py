@@ -242,7 +242,13 @@ class Session:
         matching = self._hub.router.matching
         return list(dict.fromkeys(topic for selector in selectors for topic in matching(selector)))
 
+    def _expect_reader(self) -> None:
+        """Refuse what would be held for a client as long as it does not read what it asked for before."""
+        if self.outbox.is_laden:
+            raise RequestError("rate_limited", "read first what you asked for: too much of it waits")
+
     def _subscribe(self, request: Subscribe) -> None:
+        self._expect_reader()
         if request.interval_ms is not None and request.mode == "every":
             raise RequestError("bad_message", "interval_ms goes with mode latest only")
         modes = self._modes | dict.fromkeys(
@@ -366,6 +372,7 @@ class Session:
         self.outbox.send(Cancelled(id=request.id))
 
     def _snapshot(self, request: Snapshot) -> None:
+        self._expect_reader()
         topics = self._matching(self._select(dict.fromkeys(request.topics)))
         self._hub.flush()
         cut = self._hub.history.at

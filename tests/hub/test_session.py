@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -333,6 +334,68 @@ def test_bad_requests_count_too_and_a_flood_of_them_closes() -> None:
             break
     assert client.closed == [4429]
     assert {message["code"] for message in client.messages()} == {"unknown_op", "rate_limited"}
+
+
+# What waits for a client that does not read
+
+
+@pytest.mark.parametrize("since", [None, {"time": 0}, {"epoch": EPOCH, "at": 0}], ids=str)
+@pytest.mark.parametrize("op", ["snapshot", "subscribe"])
+def test_what_is_asked_for_and_not_read_takes_a_bounded_number_of_bytes(op: str, since: Any) -> None:
+    hub = make_hub()
+    publish(hub, *(f"{number:06}.SH" for number in range(100)))
+    hub.flush()
+    client = Client(hub, limit_bytes=100_000)
+    client.outbox.writable = False
+    fields = {"since": since} if op == "subscribe" else {}
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            client.ask(op, id=number, topics=["tick:*"], **fields)
+            if op == "subscribe":
+                client.ask("unsubscribe", topics=["tick:*"])
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 300_000
+    client.outbox.writable = True
+    client.pump()
+    messages = client.messages()
+    refused = [message for message in messages if message.get("code") == "rate_limited"]
+    assert refused[-1]["id"] == 199
+    assert refused[-1]["retryable"]
+    done = {"snapshot": "snapshot_done", "subscribe": "subscribed"}[op]
+    assert len(refused) + sum(message["type"] == done for message in messages) == 200
+    assert client.overflows == 0
+
+
+def test_whoever_reads_what_it_asked_for_may_ask_again(client: Client) -> None:
+    small = Client(client.hub, limit_bytes=2000)
+    for _ in range(50):
+        small.ask("snapshot", topics=["tick:*"])
+        small.pump()
+        assert small.told() == [("snapshot", A, 2), ("snapshot", B, 1), ("snapshot_done",)]
+    small.ask("snapshot", topics=["tick:*"])
+    assert small.answer("snapshot", topics=["tick:*"])["code"] == "rate_limited"
+    small.pump()
+    small.told()
+    small.ask("subscribe", topics=["tick:*"])
+    small.pump()
+    assert small.told() == [("subscribed",), ("snapshot", A, 2), ("snapshot", B, 1)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"since": "open"}, {"mode": "latest"}], ids=str)
+def test_a_thousand_subscriptions_in_a_row_are_not_too_much(fields: dict[str, Any]) -> None:
+    hub = make_hub()
+    codes = [f"{number:06}.SH" for number in range(1000)]
+    publish(hub, *codes)
+    hub.flush()
+    client = Client(hub, topics=1000)
+    for code in codes:
+        client.ask("subscribe", topics=[f"tick:{code}"], **fields)
+    assert client.told() == [("subscribed",)] * 1000
+    client.pump()
+    assert [code for _, code, _ in client.told()] == codes
 
 
 # The end
