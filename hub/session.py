@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from itertools import groupby
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -44,7 +45,7 @@ from hub.replay import plan_replay
 from hub.schema import CHANNELS
 from hub.topic import Topic
 from hub.topics import Selector, TopicError, concerns
-from hub.wire import Origin, RequestId
+from hub.wire import RequestId
 
 PROTOCOL: Final = "argus.v1"
 DAY_MS: Final = 86_400_000
@@ -308,11 +309,16 @@ class Session:
         if outbox.conflater is not None:
             # The rows that it has not read are conflated to the newest.
             newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
-            firsts = self._hub.history.first_after(newly, read_at)
+            history = self._hub.history
+            firsts = history.first_after(newly, read_at)
             for topic, begin in newly.items():
-                first = max(firsts[topic][0], begin)
-                outbox.conflater.skip(topic, topic.newest, read_at, max(0, topic.seq - first))
-        jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
+                skipped = max(0, topic.seq - max(firsts[topic][0], begin))
+                is_state, _ = history.states.stretch(topic.at, topic.at)
+                outbox.conflater.skip(topic, topic.newest, read_at, skipped, is_state=is_state)
+        jobs: list[Job] = [
+            RowsJob(at, origin, [(topic, waiting.row) for topic, waiting in rows])
+            for origin, rows in groupby(last, key=lambda item: item[1].origin)
+        ]
         return [topic for topic in conflated if topic in outbox.every], jobs
 
     def _hears(self, notice: GapNotice) -> bool:
