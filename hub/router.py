@@ -141,10 +141,11 @@ class Router:
                     _observe(audience, topic)
                 for topic in before - now:
                     _ignore(audience, topic)
-            for conflater in list(interest.conflaters):
-                outbox = conflater.outbox
-                for topic, last in self.conflate(outbox, dict(conflater.names)):
-                    outbox.put(outbox.codec.data(topic.channel, last.origin, [last.row]))
+            members = (outbox for audience in interest.audiences for outbox in audience.members)
+            for outbox in {*members, *(conflater.outbox for conflater in interest.conflaters)}:
+                if outbox.conflater is not None:  # what it gets every row of now is conflated no more, and the other way
+                    for topic, last in self.conflate(outbox, dict(outbox.conflater.names)):
+                        outbox.put(outbox.codec.data(topic.channel, last.origin, [last.row]))
 
     def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
         """Make a client observe every row of exactly these topic strings; all of them have been through `select`.
