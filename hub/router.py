@@ -143,7 +143,7 @@ class Router:
                     _ignore(audience, topic)
             members = (outbox for audience in interest.audiences for outbox in audience.members)
             for outbox in {*members, *(conflater.outbox for conflater in interest.conflaters)}:
-                if outbox.conflater is not None:  # what it gets every row of now is conflated no more, and the other way
+                if outbox.conflater is not None:  # what it gets every row of is not conflated, and the other way round
                     for topic, last in self.conflate(outbox, dict(outbox.conflater.names)):
                         outbox.put(outbox.codec.data(topic.channel, last.origin, [last.row]))
 

@@ -35,6 +35,7 @@ from hub.messages import (
     Unsubscribe,
     Unsubscribed,
     Welcome,
+    id_of,
     read_envelope,
     read_request,
 )
@@ -174,7 +175,7 @@ class Session:
             if self._bucket.flooded:
                 self._close(CLOSE_FLOOD, "too many requests")
             else:
-                self._refuse("rate_limited", "too many requests", None, retry_in_ms=self._bucket.wait_ms)
+                self._refuse("rate_limited", "too many requests", id_of(message), retry_in_ms=self._bucket.wait_ms)
             return
         request_id: RequestId = None
         try:

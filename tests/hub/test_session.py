@@ -321,9 +321,31 @@ def test_a_burst_is_answered_then_requests_are_refused_with_a_time_to_wait() -> 
     for _ in range(int(2 * BURST_S)):
         assert client.answer("ping")["type"] == "pong"
     error = client.answer("ping", id=7)
-    assert (error["code"], error["retryable"], error["retry_in_ms"]) == ("rate_limited", True, 1000)
+    assert (error["id"], error["code"], error["retryable"], error["retry_in_ms"]) == (7, "rate_limited", True, 1000)
     assert client.answer("ping", now_s=1.0)["type"] == "pong"
     assert client.closed == []
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ('{"op": "ping", "id": "x"}', {"id": "x"}),
+        ('{"id": 3}', {"id": 3}),
+        (msgpack.packb({"id": 5, "op": "ping"}), {"id": 5}),
+        ('{"op": "ping"}', {}),
+        ('{"op": "ping", "id": [1]}', {}),
+        ('{"op": "ping", "id": 1', {}),
+        (b"\xc1", {}),
+    ],
+    ids=str,
+)
+def test_a_request_too_many_is_refused_by_its_id_where_that_can_be_read(message: Any, told: dict[str, Any]) -> None:
+    client = Client(make_hub(), requests_per_s=0.1)
+    client.answer("ping")
+    client.session.receive(message, 0.0, 0)
+    (error,) = client.messages()
+    assert error["code"] == "rate_limited"
+    assert {key: value for key, value in error.items() if key == "id"} == told
 
 
 def test_bad_requests_count_too_and_a_flood_of_them_closes() -> None:
