@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hub.segment import Run
 from hub.topic import Topic
+from hub.wire import Origin
 
 if TYPE_CHECKING:
     from hub.outbox import Outbox
@@ -21,6 +22,11 @@ class Waiting(NamedTuple):
     at: int
     row: bytes
     is_state: bool
+
+    @property
+    def origin(self) -> Origin:
+        """What it is sent as: a state was not observed when it came about, so it is nothing live."""
+        return Origin.SNAPSHOT if self.is_state else Origin.LIVE
 
 
 class Conflater:
@@ -56,11 +62,11 @@ class Conflater:
             self.outbox.counts.rows_conflated += 1
         self._waiting[topic] = Waiting(before_at, topic.at, row, is_state)
 
-    def skip(self, topic: Topic, row: bytes, before_at: int, skipped: int) -> None:
+    def skip(self, topic: Topic, row: bytes, before_at: int, skipped: int, *, is_state: bool) -> None:
         """Take the newest of rows that the client would have read from the log; ``skipped`` is how many were older."""
         self.skipped += skipped
         self.outbox.counts.rows_conflated += skipped
-        self.put(topic, row, before_at)
+        self.put(topic, row, before_at, is_state=is_state)
 
     def take(self, now_s: float) -> list[Run]:
         """Take the rows that are due, in order of arrival."""
@@ -86,14 +92,14 @@ class Conflater:
         self.intervals_s[topic] = min(interval_s, self.intervals_s.get(topic, interval_s))
         topic.conflaters[self] = None
 
-    def cover(self, intervals_s: dict[Topic, float], every: Set[Topic]) -> list[tuple[Topic, bytes]]:
+    def cover(self, intervals_s: dict[Topic, float], every: Set[Topic]) -> list[tuple[Topic, Waiting]]:
         """Conflate exactly these topics from now on.
 
         Args:
             every: topics of which the client gets every row from now on.
 
         Returns:
-            Rows that waited of those: the last that were conflated.
+            Rows that waited of those, in order of arrival: the last that were conflated.
         """
         for topic in self.intervals_s.keys() - intervals_s.keys():
             del topic.conflaters[self]
@@ -103,8 +109,8 @@ class Conflater:
             if topic in self._next_s:  # counted from the row that was sent last
                 self._next_s[topic] += interval_s - self.intervals_s[topic]
         self.intervals_s = intervals_s
-        gone = {topic: row for topic, row in self._waiting.items() if topic not in intervals_s}
+        gone = {topic: waiting for topic, waiting in self._waiting.items() if topic not in intervals_s}
         for topic in gone:
             del self._waiting[topic]
-        last = sorted((topic for topic in gone if topic in every), key=lambda topic: gone[topic].at)
-        return [(topic, gone[topic].row) for topic in last]
+        last = [(topic, waiting) for topic, waiting in gone.items() if topic in every]
+        return sorted(last, key=lambda item: item[1].at)

@@ -10,10 +10,11 @@ from hub.connection import HubConnection
 CLOSE_RESTART: Final = 1012
 LOOK_S: Final = 0.02
 """How often to look whether a client has what waits for it."""
-CLOSES_PER_S: Final = 1000
-"""The closes are spread, since every one of them is a client that comes back elsewhere or after the restart."""
-TOLD_PER_TURN: Final = 200
-"""Clients told in one turn of the loop."""
+SPREAD_SHARE: Final = 0.6
+"""The closes are spread over so much of the time, since every one of them is a client that comes back elsewhere or
+after the restart. In the rest the last of them get what waits for them, and answer the close."""
+CLOSES_PER_S: Final = 10
+"""Few clients are closed so many in a second, in less than that time: nothing is published while a hub stops."""
 
 
 async def dismiss(clients: Collection[HubConnection], reason: str, drain_s: float, deadline_s: float) -> None:
@@ -24,7 +25,7 @@ async def dismiss(clients: Collection[HubConnection], reason: str, drain_s: floa
         deadline_s: when, by the loop's clock, to close everybody who is left, and go on.
     """
     loop = asyncio.get_running_loop()
-    spread_s = min(drain_s * 0.6, len(clients) / CLOSES_PER_S)
+    spread_s = min(drain_s * SPREAD_SHARE, len(clients) / CLOSES_PER_S)
     now_s = loop.time()
     waiting: deque[tuple[float, HubConnection]] = deque()
     for number, connection in enumerate(tuple(clients), 1):

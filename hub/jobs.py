@@ -14,6 +14,11 @@ from hub.wire import MAX_ROWS_PER_MESSAGE, Codec, Origin, RequestId
 ROWS_PER_STEP: Final = MAX_ROWS_PER_MESSAGE
 """Rows that a lagging client is given at once, so that no client's history holds up the others."""
 
+JOB_BYTES: Final = 2000
+"""About what a job weighs by itself."""
+ENTRY_BYTES: Final = 150
+"""About what a job weighs more for each row that it holds, the row itself apart, or for each topic."""
+
 
 Hears = Callable[[GapNotice], bool]
 """Whether somebody is to be told of a gap notice."""
@@ -38,6 +43,10 @@ class Job(Protocol):
     @property
     def at(self) -> int:
         """Arrival number up to which the client has everything, as far as this job goes."""
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it takes as long as it waits."""
 
     def step(self, codec: Codec) -> Step:
         """Make the next frames, perhaps none."""
@@ -67,6 +76,7 @@ class RowsJob:
         self._at = at
         self._origin = origin
         self._rows = deque(rows)
+        self._held_bytes = self._weigh()
         self._request_id = request_id
         self._tells_end = tells_end
         self._count = 0
@@ -74,6 +84,10 @@ class RowsJob:
     @property
     def at(self) -> int:  # noqa: D102
         return self._at
+
+    @property
+    def held_bytes(self) -> int:  # noqa: D102
+        return self._held_bytes
 
     def step(self, codec: Codec) -> Step:  # noqa: D102
         runs: list[Run] = []
@@ -91,6 +105,10 @@ class RowsJob:
 
     def drop(self, topics: Set[Topic]) -> None:  # noqa: D102
         self._rows = deque((topic, row) for topic, row in self._rows if topic not in topics)
+        self._held_bytes = self._weigh()
+
+    def _weigh(self) -> int:
+        return JOB_BYTES + sum(ENTRY_BYTES + len(row) for _, row in self._rows)
 
 
 def snapshot(at: int, topics: Iterable[Topic], request_id: RequestId, *, tells_end: bool) -> RowsJob:
@@ -133,6 +151,10 @@ class HistoryJob:
     @property
     def at(self) -> int:  # noqa: D102
         return self._cursor.at
+
+    @property
+    def held_bytes(self) -> int:  # noqa: D102
+        return JOB_BYTES + ENTRY_BYTES * len(self._topics)
 
     def step(self, codec: Codec) -> Step:  # noqa: D102
         runs = self._cursor.read(self._up_to, self._topics, self._begins, ROWS_PER_STEP)

@@ -3,20 +3,18 @@
 The websockets library has a task and two timers for this in every connection.
 """
 
-from collections.abc import Sequence
-
-from websockets.frames import CloseCode
+from collections.abc import Callable, Sequence
 
 from hub.connection import HubConnection
 from hub.deadlines import Deadlines
 
 
 class Keepalive:
-    """Pings every client each ``interval_s``, and closes with 1011 who does not answer within ``timeout_s``."""
+    """Pings every client each ``interval_s``, and tells ``on_dead`` who does not answer within ``timeout_s``."""
 
-    def __init__(self, interval_s: float, timeout_s: float) -> None:
+    def __init__(self, interval_s: float, timeout_s: float, on_dead: Callable[[Sequence[HubConnection]], None]) -> None:
         self._resting: Deadlines[HubConnection] = Deadlines(interval_s, self._ping)
-        self._asked: Deadlines[HubConnection] = Deadlines(timeout_s, self._fail)
+        self._asked: Deadlines[HubConnection] = Deadlines(timeout_s, on_dead)
 
     def add(self, connection: HubConnection) -> None:
         """Look after a client."""
@@ -42,7 +40,3 @@ class Keepalive:
         for connection in connections:
             self._asked.add(connection)
             connection.ping()
-
-    def _fail(self, connections: Sequence[HubConnection]) -> None:
-        for connection in connections:
-            connection.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")

@@ -276,6 +276,14 @@ def read_envelope(message: str | bytes) -> Envelope:
     return envelope
 
 
+def id_of(message: str | bytes) -> RequestId:
+    """The id of a message that is not carried out; None where it has none that can be read."""
+    try:
+        return read_envelope(message).id
+    except RequestError as error:
+        return error.request_id
+
+
 def read_request(message: str | bytes, envelope: Envelope) -> Request:
     """Decode the whole of a message whose envelope was read.
 

@@ -57,12 +57,15 @@ class Outbox:
         """Whether a gap notice concerns what the client observes."""
         self.asked_by: Callable[[str], RequestId] = _nobody
         """By which request a topic string was subscribed, if it had an id."""
+        self.on_fault: Callable[[], None] = on_overflow
+        """Called instead, once, where the client is given up for no fault of its own."""
         self._epoch = epoch
         self._write = write
         self._limit_bytes = limit_bytes
         self._on_overflow = on_overflow
         self._frames: deque[bytes] = deque()
         self._warned = False
+        self._above_half_since_s: float | None = None
         self._jobs: deque[Job] = deque()
         self._cursor: Cursor | None = None
         self._begins: dict[Topic, int] = {}
@@ -107,7 +110,8 @@ class Outbox:
             self._frames.append(frames)
             self.queued_bytes += len(frames)
             if self.queued_bytes > self._limit_bytes:
-                self.fail()
+                self.shut()
+                self._on_overflow()
             elif self.queued_bytes * 2 > self._limit_bytes and not self._warned:
                 self._warned = True
                 slow = Slow(pending_bytes=self.queued_bytes, limit_bytes=self._limit_bytes)
@@ -118,9 +122,21 @@ class Outbox:
         self.put(self.codec.message(message))
 
     def fail(self) -> None:
-        """Give the client up, as when too many bytes wait."""
+        """Give the client up: what it was to be sent could not be made."""
         self.shut()
-        self._on_overflow()
+        self.on_fault()
+
+    def above_half_s(self, now_s: float) -> float:
+        """For how long more than half of the limit has been waiting without a break, since that was first looked at.
+
+        Args:
+            now_s: any clock that never goes back, the same one each time.
+        """
+        if self.queued_bytes * 2 <= self._limit_bytes:
+            return 0.0
+        if self._above_half_since_s is None:
+            self._above_half_since_s = now_s
+        return now_s - self._above_half_since_s
 
     def shut(self) -> None:
         """Take and send nothing any more."""
@@ -147,6 +163,11 @@ class Outbox:
             if self.audience is not None:
                 self.audience.live.pop(self, None)
         self._jobs.extend(jobs)
+
+    @property
+    def is_laden(self) -> bool:
+        """Whether what the client asked for and did not read yet takes more memory than bytes may wait for it."""
+        return self.queued_bytes + sum(job.held_bytes for job in self._jobs) > self._limit_bytes
 
     @property
     def replays(self) -> list[RequestId]:
@@ -198,6 +219,8 @@ class Outbox:
             self._write(frames)
         if not self._frames:
             self._warned = False
+        if self.queued_bytes * 2 <= self._limit_bytes:
+            self._above_half_since_s = None
         if self.is_shut or not self.writable:
             return False
         if self._cursor is not None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hub.conflation import Conflater
+from hub.conflation import Conflater, Waiting
 from hub.topic import Topic
 from hub.topics import Selector, TopicError, meet, parse
-from hub.wire import Codec, Origin
+from hub.wire import Codec
 
 if TYPE_CHECKING:
     from hub.outbox import Outbox
@@ -141,10 +141,11 @@ class Router:
                     _observe(audience, topic)
                 for topic in before - now:
                     _ignore(audience, topic)
-            for conflater in list(interest.conflaters):
-                outbox = conflater.outbox
-                for topic, row in self.conflate(outbox, dict(conflater.names)):
-                    outbox.put(outbox.codec.data(topic.channel, Origin.LIVE, [row]))
+            members = (outbox for audience in interest.audiences for outbox in audience.members)
+            for outbox in {*members, *(conflater.outbox for conflater in interest.conflaters)}:
+                if outbox.conflater is not None:  # what it gets every row of is not conflated, and the other way round
+                    for topic, last in self.conflate(outbox, dict(outbox.conflater.names)):
+                        outbox.put(outbox.codec.data(topic.channel, last.origin, [last.row]))
 
     def move(self, outbox: "Outbox", names: Names, keep: Container[str] = ()) -> None:
         """Make a client observe every row of exactly these topic strings; all of them have been through `select`.
@@ -175,7 +176,7 @@ class Router:
                 self._change(old, frozenset(), keep)
         outbox.audience = target
 
-    def conflate(self, outbox: "Outbox", intervals_s: Mapping[str, float]) -> list[tuple[Topic, bytes]]:
+    def conflate(self, outbox: "Outbox", intervals_s: Mapping[str, float]) -> list[tuple[Topic, Waiting]]:
         """Make a client have exactly these topic strings in mode latest; call it after every `move`.
 
         Topics that the client observes in mode every are left out. Where two strings cover a topic, the shorter

@@ -14,6 +14,7 @@ from time import time
 from types import MappingProxyType
 from typing import Any, Final
 
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from hub.auth import Token, is_loopback
@@ -95,7 +96,7 @@ class HubServer:
         self._closing: Deadlines[HubConnection | Handshake] = Deadlines(CLOSE_TIMEOUT_S, _abort)
         self._reception = Reception(self._door, self._peers, self._admit, self._closing)
         self._unauthorized: Deadlines[HubConnection] = Deadlines(settings.auth_timeout_s, self._expect_authorized)
-        self._keepalive = Keepalive(settings.ping_interval_s, settings.ping_timeout_s)
+        self._keepalive = Keepalive(settings.ping_interval_s, settings.ping_timeout_s, self._end_mute)
         self._heartbeats = Heartbeats(hub, settings.heartbeat_s, markets, _now_ms)
         self._stalls = StallWatch(settings.stall_s, self._give_up)
         self._listener: asyncio.Server
@@ -164,9 +165,10 @@ class HubServer:
             self._hub.epoch,
             connection.write_compressed if conversation.extensions else connection.write,
             settings.limits.pending_bytes,
-            partial(self._give_up, connection),
+            partial(self._give_up, connection, f"more than {settings.limits.pending_bytes} bytes were waiting"),
             self._hub.counts,
         )
+        outbox.on_fault = partial(connection.close, CloseCode.INTERNAL_ERROR, "the hub failed; its log tells more")
         session = connection.session = Session(
             secrets.token_hex(8),
             self._hub,
@@ -225,9 +227,17 @@ class HubServer:
             if not connection.session.authorized:
                 connection.close(CLOSE_UNAUTHORIZED, "no token was shown in time")
 
-    def _give_up(self, connection: HubConnection) -> None:
+    def _end_mute(self, connections: Sequence[HubConnection]) -> None:
+        """Close those that answered no ping: the ping waits behind what a slow one does not read."""
+        for connection in connections:
+            if connection in self._stalls and not connection.outbox.is_shut:
+                self._give_up(connection, "no ping was answered, and the socket was full")
+            else:
+                connection.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+    def _give_up(self, connection: HubConnection, why: str) -> None:
         self.closed_slow += 1
-        connection.close(CLOSE_SLOW, "too slow: too many bytes were waiting")
+        connection.close(CLOSE_SLOW, f"too slow: {why}")
 
 
 def _abort(connections: Sequence[HubConnection | Handshake]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from itertools import groupby
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -34,6 +35,7 @@ from hub.messages import (
     Unsubscribe,
     Unsubscribed,
     Welcome,
+    id_of,
     read_envelope,
     read_request,
 )
@@ -44,7 +46,7 @@ from hub.replay import plan_replay
 from hub.schema import CHANNELS
 from hub.topic import Topic
 from hub.topics import Selector, TopicError, concerns
-from hub.wire import Origin, RequestId
+from hub.wire import RequestId
 
 PROTOCOL: Final = "argus.v1"
 DAY_MS: Final = 86_400_000
@@ -173,7 +175,7 @@ class Session:
             if self._bucket.flooded:
                 self._close(CLOSE_FLOOD, "too many requests")
             else:
-                self._refuse("rate_limited", "too many requests", None, retry_in_ms=self._bucket.wait_ms)
+                self._refuse("rate_limited", "too many requests", id_of(message), retry_in_ms=self._bucket.wait_ms)
             return
         request_id: RequestId = None
         try:
@@ -242,7 +244,13 @@ class Session:
         matching = self._hub.router.matching
         return list(dict.fromkeys(topic for selector in selectors for topic in matching(selector)))
 
+    def _expect_reader(self) -> None:
+        """Refuse what would be held for a client as long as it does not read what it asked for before."""
+        if self.outbox.is_laden:
+            raise RequestError("rate_limited", "read first what you asked for: too much of it waits")
+
     def _subscribe(self, request: Subscribe) -> None:
+        self._expect_reader()
         if request.interval_ms is not None and request.mode == "every":
             raise RequestError("bad_message", "interval_ms goes with mode latest only")
         modes = self._modes | dict.fromkeys(
@@ -302,11 +310,16 @@ class Session:
         if outbox.conflater is not None:
             # The rows that it has not read are conflated to the newest.
             newly = {topic: begin for topic, begin in unread.items() if topic in outbox.conflater.intervals_s}
-            firsts = self._hub.history.first_after(newly, read_at)
+            history = self._hub.history
+            firsts = history.first_after(newly, read_at)
             for topic, begin in newly.items():
-                first = max(firsts[topic][0], begin)
-                outbox.conflater.skip(topic, topic.newest, read_at, max(0, topic.seq - first))
-        jobs: list[Job] = [RowsJob(at, Origin.LIVE, last)] if last else []
+                skipped = max(0, topic.seq - max(firsts[topic][0], begin))
+                is_state, _ = history.states.stretch(topic.at, topic.at)
+                outbox.conflater.skip(topic, topic.newest, read_at, skipped, is_state=is_state)
+        jobs: list[Job] = [
+            RowsJob(at, origin, [(topic, waiting.row) for topic, waiting in rows])
+            for origin, rows in groupby(last, key=lambda item: item[1].origin)
+        ]
         return [topic for topic in conflated if topic in outbox.every], jobs
 
     def _hears(self, notice: GapNotice) -> bool:
@@ -366,6 +379,7 @@ class Session:
         self.outbox.send(Cancelled(id=request.id))
 
     def _snapshot(self, request: Snapshot) -> None:
+        self._expect_reader()
         topics = self._matching(self._select(dict.fromkeys(request.topics)))
         self._hub.flush()
         cut = self._hub.history.at

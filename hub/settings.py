@@ -315,7 +315,10 @@ class Settings(BaseModel):
         default=0.0, ge=0, le=1000, description="how long a row may wait for others to travel with"
     )
     stall_s: _Number = Field(
-        default=30.0, ge=0.1, le=3600, description="seconds without progress until a client is closed"
+        default=30.0,
+        ge=0.1,
+        le=3600,
+        description="seconds without progress, or with more than half of the bytes waiting, until a client is closed",
     )
     heartbeat_s: _Number = Field(default=5.0, ge=0.05, le=3600, description="seconds between heartbeats")
     drain_s: _Number = Field(default=5.0, ge=0, le=600, description="seconds to send what is pending when stopping")

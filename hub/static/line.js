@@ -8,6 +8,7 @@ const FINAL_CODES = new Set([4400, 1007, 1009, 4401, 4403, 4409]); // the contra
 const FIRST_WAIT_MS = 500;
 const LAST_WAIT_MS = 20_000;
 const HANDSHAKE_MS = 15_000;
+const RETRY_MS = 1000; // until a request is sent again that the hub can't take now, where it does not say when
 const SILENT_HEARTBEATS = 3; // so many in a row missing, and the line is dead even if nothing closed it
 
 /** A request that the hub answered with an error. */
@@ -28,7 +29,7 @@ export class Gone extends Error {}
 export class Line {
   #socket = null;
   #waiting = []; // requests not sent yet
-  #asked = null; // the one that was sent: one at a time, so that an answer without an id still finds it
+  #asked = null; // the one that was sent: one at a time, so that what is refused is asked again before what follows
   #lastId = 0;
   #attempt = 0;
   #timer = 0;
@@ -101,14 +102,10 @@ export class Line {
       this.#attempt = 0; // only now: a hub that greets and hangs up at once is not to be called again and again
     } else if (message.type === "draining") {
       this.onState({ kind: "draining" });
-    } else if (message.type === "error" && message.code === "rate_limited") {
-      this.#timer = setTimeout(() => this.#ask(), message.retry_in_ms);
-      return;
-    } else if (this.#asked && message.type === "error") {
-      this.#settle(({ reject }) => reject(new Refused(message)));
-      return;
     } else if (this.#asked && message.type !== "data" && message.id === this.#asked.id) {
-      this.#settle(({ resolve }) => resolve(message));
+      if (message.type !== "error") this.#settle(({ resolve }) => resolve(message));
+      else if (message.code !== "rate_limited") this.#settle(({ reject }) => reject(new Refused(message)));
+      else this.#timer = setTimeout(() => this.#ask(), message.retry_in_ms ?? RETRY_MS);
       return;
     }
     this.onMessage(message);

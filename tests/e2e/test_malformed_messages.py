@@ -140,7 +140,7 @@ async def test_too_many_requests_are_refused_and_a_flood_of_them_closes_the_conn
                 await client.send("ping", id=1)
                 reply = await client.receive()
                 if isinstance(reply, dict) and reply["type"] == "error":
-                    assert reply["code"] == "rate_limited"
+                    assert (reply["id"], reply["code"]) == (1, "rate_limited")
                     assert reply["retryable"] is True
                     assert reply["retry_in_ms"] > 0
                     refused += 1

@@ -385,6 +385,36 @@ def test_a_row_that_waits_is_not_sent_after_its_topic_is_unsubscribed(topics: li
     assert client.outbox.due_s() == math.inf
 
 
+# States: rows that were not observed as they came about
+
+
+def tell_state(client: Client, *codes: str) -> None:
+    """Publish a state of each code in a turn of the hub of its own."""
+    for code in codes:
+        publish(client.hub, code, is_state=True)
+        client.hub.flush()
+
+
+def test_from_latest_to_every_states_that_wait_are_no_live_rows() -> None:
+    client = make_client(A)
+    latest(client, "tick:*")
+    speak(client, A)
+    tell_state(client, B)
+    speak(client, C)
+    observe(client, "tick:*")
+    assert at_time(client, 0.0) == [*live(A, 2), ("snapshot", B, 1), *live(C, 1)]
+
+
+def test_from_every_to_latest_states_that_a_lagging_client_did_not_read_are_no_live_rows() -> None:
+    client = make_client(A)
+    observe(client, "tick:*", since={"time": 0})
+    speak(client, A)
+    tell_state(client, A, B, C)
+    speak(client, C)
+    latest(client, "tick:*")
+    assert at_time(client, 0.0) == [("replay", A, 1), ("snapshot", A, 3), ("snapshot", B, 1), *live(C, 2)]
+
+
 # What is left out is counted
 
 

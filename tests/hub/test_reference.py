@@ -70,6 +70,31 @@ def test_a_universe_is_a_living_set(mode: str) -> None:
     assert client.told() == [("unsubscribed",)]
 
 
+def test_what_waits_as_a_universe_gains_its_instrument_is_sent_as_what_it_is() -> None:
+    hub = living_hub()
+    tell(hub, {"banks": [C]})
+    client = Client(hub)
+    client.ask("subscribe", topics=["tick:60*"], since="none", mode="latest")
+    client.ask("subscribe", topics=["tick:@banks"], since="none")
+    publish(hub, A)
+    hub.flush()
+    publish(hub, B, is_state=True)
+    hub.flush()
+    client.told()
+    tell(hub, {"banks": [A, B]})
+    assert client.told() == [("live", A, 1), ("snapshot", B, 1)]
+    publish(hub, A)
+    hub.flush()
+    client.pump()
+    assert client.told() == [("live", A, 2)], "once, although both subscriptions cover it"
+    tell(hub, {"banks": [C]})
+    publish(hub, A)
+    hub.flush()
+    assert client.told() == []
+    client.pump()
+    assert client.told() == [("live", A, 3)]
+
+
 def test_a_universe_that_is_gone_is_what_it_was() -> None:
     hub = living_hub()
     tell(hub, {"banks": [A]})

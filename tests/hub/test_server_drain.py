@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 import hub.drain
 from hub.connection import HubConnection
+from hub.drain import dismiss
 from hub.handshake import Handshake
 from tests.e2e.support.plain_client import PATIENCE_S, Data, Encoding, Message, plain_client
 from tests.hub.support.served_hub import (
@@ -99,6 +101,25 @@ async def test_closes_are_spread_over_a_part_of_the_time(monkeypatch: pytest.Mon
         assert [(await client.closed())[0] for client in opened] == [1012] * 5
         await ending
     assert all(at_ms >= due_ms for at_ms, due_ms in zip(closed, announced, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "drain_s", "first_ms", "last_ms"),
+    [(1, 5, 100, 100), (3, 5, 100, 300), (60, 5, 50, 3000), (5000, 5, 1, 3000), (5000, 600, 72, 360_000)],
+)
+async def test_many_closes_take_most_of_the_time_and_few_take_little(
+    count: int, drain_s: float, first_ms: int, last_ms: int
+) -> None:
+    told: list[int] = []
+
+    def note(_: str, close_in_ms: int) -> None:
+        told.append(close_in_ms)
+
+    session = SimpleNamespace(draining=note)
+    clients: list[Any] = [SimpleNamespace(session=session, close=lambda *_: None) for _ in range(count)]
+    await dismiss(clients, "the hub is restarting", drain_s, asyncio.get_running_loop().time())
+    assert told == sorted(told)
+    assert (len(told), told[0], told[-1]) == (count, first_ms, last_ms)
 
 
 async def test_however_many_clients_the_spread_leaves_time_for_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:

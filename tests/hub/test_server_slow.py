@@ -11,8 +11,10 @@ from websockets.exceptions import ConnectionClosed
 
 import hub.server
 from hub.connection import HubConnection
+from hub.outbox import Outbox
 from hub.stall import StallWatch
 from tests.e2e.support.plain_client import Encoding, Message, PlainClient, plain_client
+from tests.hub.support.core import EPOCH, JSON
 from tests.hub.support.served_hub import (
     BIG,
     BOTH_ENCODINGS,
@@ -138,7 +140,10 @@ async def test_above_the_limit_a_client_is_closed_with_4408_and_the_others_get_e
         await subscribe(lazy, witness)
         newest = await publish_until(served, witness, lambda: served.server.closed_slow)
         messages = await read_all(lazy)
-        assert lazy.socket.close_code == 4408
+        assert (lazy.socket.close_code, lazy.socket.close_reason) == (
+            4408,
+            f"too slow: more than {LIMIT} bytes were waiting",
+        )
         seqs = seqs_of(messages)
         assert seqs == list(range(1, len(seqs) + 1)), "what was sent before the close is whole and in order"
         assert newest > len(seqs) > 0
@@ -219,15 +224,19 @@ async def test_a_client_that_only_sends_pings_and_reads_nothing_is_closed() -> N
 
 
 class Stalled:
-    """A watch over connections without sockets: what their transports hold at each look is told in advance."""
+    """A watch over connections without sockets: what their transports hold at each look is told in advance.
+
+    ``given_up`` has when and who, ``reasons`` has why.
+    """
 
     def __init__(self, stall_s: float) -> None:
         self.given_up: list[tuple[float, str]] = []
+        self.reasons: list[str] = []
         self._now_s = 0.0
         self._names: dict[Any, str] = {}
         self._watch = StallWatch(stall_s, self._give_up)
 
-    def add(self, name: str, *held_bytes: int, is_shut: bool = False) -> None:
+    def add(self, name: str, *held_bytes: int, is_shut: bool = False) -> HubConnection:
         """Add a connection whose transport is full, and holds so much at each look, the last of them from then on."""
         held = list(held_bytes)
 
@@ -236,9 +245,12 @@ class Stalled:
 
         connection: Any = HubConnection.__new__(HubConnection)
         connection.transport = SimpleNamespace(get_write_buffer_size=look)
-        connection.outbox = SimpleNamespace(is_shut=is_shut)
+        connection.outbox = Outbox(JSON, EPOCH, lambda _: None, 1000, lambda: None)
+        connection.outbox.writable = False
+        connection.outbox.is_shut = is_shut
         self._names[connection] = name
         self._watch.add(connection)
+        return connection
 
     def look(self, times: int) -> None:
         """Look so many times, every half second."""
@@ -246,8 +258,24 @@ class Stalled:
             self._now_s += 0.5
             self._watch.look(self._now_s)
 
-    def _give_up(self, connection: Any) -> None:
+    def resume(self, connection: HubConnection, *, takes: int) -> None:
+        """Have the socket take so many of the messages that wait, and be full again."""
+        outbox = connection.outbox
+        self._watch.remove(connection)
+
+        def take(_: bytes) -> None:
+            nonlocal takes
+            takes -= 1
+            outbox.writable = takes > 0
+
+        outbox._write = take
+        outbox.writable = takes > 0
+        outbox.pump(0, self._now_s)
+        self._watch.add(connection)
+
+    def _give_up(self, connection: Any, why: str) -> None:
         self.given_up.append((self._now_s, self._names[connection]))
+        self.reasons.append(why)
 
 
 def test_a_stall_is_over_when_the_socket_took_something() -> None:
@@ -256,6 +284,7 @@ def test_a_stall_is_over_when_the_socket_took_something() -> None:
     stalled.add("stuck", 900)
     stalled.look(12)
     assert stalled.given_up == [(2.5, "stuck")]
+    assert stalled.reasons == ["the socket took nothing for 2 s"]
 
 
 def test_what_is_added_behind_what_waits_is_no_progress() -> None:
@@ -270,3 +299,57 @@ def test_a_client_that_is_being_closed_is_not_given_up_once_more() -> None:
     stalled.add("had too many bytes waiting", 900, is_shut=True)
     stalled.look(12)
     assert stalled.given_up == []
+
+
+def test_who_reads_but_has_more_than_half_waiting_all_the_time_is_given_up() -> None:
+    stalled = Stalled(2.0)
+    hovering, catching_up = stalled.add("hovers", 900), stalled.add("catches up at times", 900)
+    for connection in hovering, catching_up:
+        for _ in range(9):
+            connection.outbox.put(b"x" * 100)
+    for _ in range(4):
+        stalled.look(1)
+        for connection, takes in (hovering, 3), (catching_up, 4):
+            stalled.resume(connection, takes=takes)
+            for _ in range(takes):
+                connection.outbox.put(b"x" * 100)
+    assert stalled.given_up == []
+    stalled.look(1)
+    assert stalled.given_up == [(2.5, "hovers")]
+    assert stalled.reasons == ["more than half of the bytes that may wait did so for 2 s"]
+
+
+def test_just_half_of_the_limit_may_wait_as_long_as_something_moves() -> None:
+    stalled = Stalled(2.0)
+    connection = stalled.add("half", *range(900, 100, -10))
+    for _ in range(5):
+        connection.outbox.put(b"x" * 100)
+    stalled.look(20)
+    assert stalled.given_up == []
+    connection.outbox.put(b"x")
+    stalled.look(5)
+    assert stalled.given_up == [(12.5, "half")]
+
+
+@BOTH_LOOPS
+async def test_who_answers_no_ping_because_it_does_not_read_is_closed_as_too_slow() -> None:
+    slow = settings(ping_interval_s=0.1, ping_timeout_s=1.0)
+    async with served_hub(slow) as served, lazy_client(served) as lazy:
+        served.publish_big(*range(1, MANY))
+        await lazy.send("subscribe", id=1, topics=["tick:*"], since={"time": 0})
+        await until(lambda: served.server.closed_slow)
+        await read_all(lazy)
+        reason = "too slow: no ping was answered, and the socket was full"
+        assert (lazy.socket.close_code, lazy.socket.close_reason) == (4408, reason)
+    assert served.server.closed_slow == 1
+
+
+@BOTH_LOOPS
+async def test_a_client_for_which_the_hub_fails_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served_hub() as served, plain_client(served.url) as client:
+        await subscribe(client)
+        monkeypatch.setattr(Outbox, "_go_on", lambda *_: 1 / 0)
+        await client.send("snapshot", id=2, topics=["tick:*"])
+        await read_all(client)
+        assert (client.socket.close_code, client.socket.close_reason) == (1011, "the hub failed; its log tells more")
+    assert served.server.closed_slow == 0

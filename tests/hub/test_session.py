@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -320,9 +321,31 @@ def test_a_burst_is_answered_then_requests_are_refused_with_a_time_to_wait() -> 
     for _ in range(int(2 * BURST_S)):
         assert client.answer("ping")["type"] == "pong"
     error = client.answer("ping", id=7)
-    assert (error["code"], error["retryable"], error["retry_in_ms"]) == ("rate_limited", True, 1000)
+    assert (error["id"], error["code"], error["retryable"], error["retry_in_ms"]) == (7, "rate_limited", True, 1000)
     assert client.answer("ping", now_s=1.0)["type"] == "pong"
     assert client.closed == []
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ('{"op": "ping", "id": "x"}', {"id": "x"}),
+        ('{"id": 3}', {"id": 3}),
+        (msgpack.packb({"id": 5, "op": "ping"}), {"id": 5}),
+        ('{"op": "ping"}', {}),
+        ('{"op": "ping", "id": [1]}', {}),
+        ('{"op": "ping", "id": 1', {}),
+        (b"\xc1", {}),
+    ],
+    ids=str,
+)
+def test_a_request_too_many_is_refused_by_its_id_where_that_can_be_read(message: Any, told: dict[str, Any]) -> None:
+    client = Client(make_hub(), requests_per_s=0.1)
+    client.answer("ping")
+    client.session.receive(message, 0.0, 0)
+    (error,) = client.messages()
+    assert error["code"] == "rate_limited"
+    assert {key: value for key, value in error.items() if key == "id"} == told
 
 
 def test_bad_requests_count_too_and_a_flood_of_them_closes() -> None:
@@ -333,6 +356,68 @@ def test_bad_requests_count_too_and_a_flood_of_them_closes() -> None:
             break
     assert client.closed == [4429]
     assert {message["code"] for message in client.messages()} == {"unknown_op", "rate_limited"}
+
+
+# What waits for a client that does not read
+
+
+@pytest.mark.parametrize("since", [None, {"time": 0}, {"epoch": EPOCH, "at": 0}], ids=str)
+@pytest.mark.parametrize("op", ["snapshot", "subscribe"])
+def test_what_is_asked_for_and_not_read_takes_a_bounded_number_of_bytes(op: str, since: Any) -> None:
+    hub = make_hub()
+    publish(hub, *(f"{number:06}.SH" for number in range(100)))
+    hub.flush()
+    client = Client(hub, limit_bytes=100_000)
+    client.outbox.writable = False
+    fields = {"since": since} if op == "subscribe" else {}
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            client.ask(op, id=number, topics=["tick:*"], **fields)
+            if op == "subscribe":
+                client.ask("unsubscribe", topics=["tick:*"])
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 300_000
+    client.outbox.writable = True
+    client.pump()
+    messages = client.messages()
+    refused = [message for message in messages if message.get("code") == "rate_limited"]
+    assert refused[-1]["id"] == 199
+    assert refused[-1]["retryable"]
+    done = {"snapshot": "snapshot_done", "subscribe": "subscribed"}[op]
+    assert len(refused) + sum(message["type"] == done for message in messages) == 200
+    assert client.overflows == 0
+
+
+def test_whoever_reads_what_it_asked_for_may_ask_again(client: Client) -> None:
+    small = Client(client.hub, limit_bytes=2000)
+    for _ in range(50):
+        small.ask("snapshot", topics=["tick:*"])
+        small.pump()
+        assert small.told() == [("snapshot", A, 2), ("snapshot", B, 1), ("snapshot_done",)]
+    small.ask("snapshot", topics=["tick:*"])
+    assert small.answer("snapshot", topics=["tick:*"])["code"] == "rate_limited"
+    small.pump()
+    small.told()
+    small.ask("subscribe", topics=["tick:*"])
+    small.pump()
+    assert small.told() == [("subscribed",), ("snapshot", A, 2), ("snapshot", B, 1)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"since": "open"}, {"mode": "latest"}], ids=str)
+def test_a_thousand_subscriptions_in_a_row_are_not_too_much(fields: dict[str, Any]) -> None:
+    hub = make_hub()
+    codes = [f"{number:06}.SH" for number in range(1000)]
+    publish(hub, *codes)
+    hub.flush()
+    client = Client(hub, topics=1000)
+    for code in codes:
+        client.ask("subscribe", topics=[f"tick:{code}"], **fields)
+    assert client.told() == [("subscribed",)] * 1000
+    client.pump()
+    assert [code for _, code, _ in client.told()] == codes
 
 
 # The end

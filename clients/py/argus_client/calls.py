@@ -64,9 +64,10 @@ class Calls:
             raise ProtocolError(f"the hub answered {request['op']} with {type(result).__name__}")
         return result, call.rows
 
-    def waiting(self, *, snapshots: bool) -> list[int | str | None]:
-        """The open snapshots, or all other requests, in the order in which they were sent."""
-        return [request_id for request_id, call in self._open.items() if call.is_snapshot == snapshots]
+    @property
+    def collecting(self) -> bool:
+        """Whether a snapshot is open."""
+        return any(call.is_snapshot for call in self._open.values())
 
     def rows_for(self, request_id: int | str | None) -> list[Row] | None:
         """Where the rows of an open request are collected; None for any other."""

@@ -110,9 +110,10 @@ class Orders:
                 if not self._unsent:
                     self._some_unsent.clear()
 
-    def waiting(self) -> list[int | str | None]:
-        """The orders that wait for a reply, in the order in which they were sent."""
-        return list(self._sent)
+    @property
+    def waiting(self) -> bool:
+        """Whether an order waits for its reply."""
+        return bool(self._sent)
 
     def answer(self, request_id: int | str | None, result: Result | HubError, gate: Gate) -> bool:
         """Take a reply; False where no order waits for it.

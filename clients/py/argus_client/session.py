@@ -137,7 +137,7 @@ class Session:
                 self._delivery.gap(message)
             case Heartbeat():
                 self.at = message.at
-                self._places.beat(message.at, collecting=bool(self._calls.waiting(snapshots=True)))
+                self._places.beat(message.at, collecting=self._calls.collecting)
                 tell(self._callbacks.on_heartbeat, message)
             case Slow():
                 tell(self._callbacks.on_slow, message)
@@ -185,26 +185,16 @@ class Session:
 
     def _answer(self, reply: Reply) -> None:
         request_id, result = reply.request_id, reply.result
-        if request_id is None and isinstance(result, HubError) and result.code == "rate_limited":
-            request_id = self._refused()
         if isinstance(result, Subscribed):
             self.at = result.at
         if self._orders.answer(request_id, result, self._gate) or self._calls.answer(request_id, result):
             return
-        if self._orders.waiting() and isinstance(result, HubError) and result.retryable:
+        if self._orders.waiting and isinstance(result, HubError) and result.retryable:
             raise ConnectionLost(1006, f"a subscription may not have been taken up: {result}")
         if isinstance(result, HubError) and isinstance(request_id, int) and self._callbacks.on_refused is not None:
             tell(self._callbacks.on_refused, result)
             return
         _log.warning("the hub says of an earlier request: %s", result)
-
-    def _refused(self) -> int | str | None:
-        """Return which request the hub refused before it had read its id: the oldest that has no reply.
-
-        A snapshot may be answered after what was sent later: in doubt its reply is on its way.
-        """
-        waiting = self._orders.waiting() + self._calls.waiting(snapshots=False) or self._calls.waiting(snapshots=True)
-        return min((one for one in waiting if isinstance(one, int)), default=None)
 
     def _drop(self, inbox: Inbox) -> list[str]:
         unneeded = self._orders.drop(inbox)

@@ -376,8 +376,7 @@ async def test_a_subscription_that_cannot_be_resumed_just_now_is_tried_on_a_new_
         assert (await anext(ticks)).seq == 1
 
 
-@pytest.mark.parametrize("named", [True, False])
-async def test_a_resume_that_the_hub_finds_too_fast_goes_on_when_it_wants_to_be_asked_again(named: bool) -> None:
+async def test_a_resume_that_the_hub_finds_too_fast_goes_on_when_it_wants_to_be_asked_again() -> None:
     async def first(peer: Peer) -> None:
         for _ in range(3):
             await peer.subscribed(await peer.expect("subscribe"))
@@ -386,7 +385,7 @@ async def test_a_resume_that_the_hub_finds_too_fast_goes_on_when_it_wants_to_be_
 
     async def busy(peer: Peer) -> None:
         a, b, c = [await peer.expect("subscribe") for _ in range(3)]
-        too_fast = {"retryable": True, "retry_in_ms": 1, **({} if named else {"id": None})}
+        too_fast = {"retryable": True, "retry_in_ms": 1}
         await peer.subscribed(a)
         for request in (b, c):
             await peer.refuse(request, "rate_limited", "too many requests", **too_fast)
@@ -407,13 +406,13 @@ async def test_a_resume_that_the_hub_finds_too_fast_goes_on_when_it_wants_to_be_
     assert got == [[3], [1, 2, 3], [3]]
 
 
-async def test_a_request_that_the_hub_refuses_before_it_has_read_its_id_is_refused_and_no_other() -> None:
+async def test_a_request_that_the_hub_finds_too_fast_is_refused_and_no_other() -> None:
     async def script(peer: Peer) -> None:
         snapshot, subscribe, ping = [await peer.expect(op) for op in ("snapshot", "subscribe", "ping")]
-        await peer.refuse(subscribe, "rate_limited", "too many", id=None, retryable=True, retry_in_ms=5)
+        await peer.refuse(subscribe, "rate_limited", "too many", retryable=True, retry_in_ms=5)
         await peer.say("pong", id=ping["id"], time=7)
         await peer.say("snapshot_done", id=snapshot["id"], count=0)
-        await peer.refuse(await peer.expect("snapshot"), "rate_limited", "too many", id=None, retryable=True)
+        await peer.refuse(await peer.expect("snapshot"), "rate_limited", "too many", retryable=True)
         await peer.idle()
 
     async with FakeHub(script) as fake, connect(fake.url) as hub:

@@ -63,12 +63,13 @@ class ScriptedHub:
     def _answer(self, message: str | bytes) -> None:
         if self.is_mute:
             return
-        if self.refuses > 0:
-            self.refuses -= 1
-            self._say(type="error", code="rate_limited", message="too many requests", retryable=True, retry_in_ms=50)
-            return
         request = json.loads(message)
         op, request_id = request["op"], request["id"]
+        if self.refuses > 0:
+            self.refuses -= 1
+            refusal = {"code": "rate_limited", "message": "too many requests", "retryable": True, "retry_in_ms": 50}
+            self._say(type="error", id=request_id, **refusal)
+            return
         if op == "topics":
             topics = [f"tick:{code}" for code in self._codes]
             found = [{"topic": topic} for topic in topics if fnmatchcase(topic, request["pattern"])]
