@@ -103,7 +103,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare two results of a benchmark.")
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--contestants", default="hub,hub-no-journal,hub-flush-5,hub-flush-5-no-journal", help="names with commas; empty: all")
+    parser.add_argument(
+        "--contestants",
+        default="hub,hub-no-journal,hub-flush-5,hub-flush-5-no-journal",
+        help="names with commas; empty: all",
+    )
     asked = parser.parse_args()
     formats = (document.FORMAT, instructions.FORMAT)
     old, new = read(asked.old, formats), read(asked.new, formats)

@@ -72,7 +72,9 @@ def _run(
 ) -> Document:
     """Run every trial, and keep what is done after each. ``names``: who is asked for; nobody: whom workloads name."""
     part = {
-        workload.name: [c for c in map(CONTESTANTS.__getitem__, names or workload.contestants) if c.can(workload)]
+        workload.name: [
+            c for c in map(CONTESTANTS.__getitem__, names or workload.contestants) if not c.unable(workload)
+        ]
         for workload in workloads
     }
     everybody = {c.name for contestants in part.values() for c in contestants}
@@ -88,7 +90,12 @@ def _run(
         "contestants": {c.name: {"title": c.title, "version": c.version(asked.cache)} for c in there},
         "skipped": skipped,
         "workloads": {
-            workload.name: {"what": workload.what, "parameters": workload.parameters, "trials": []}
+            workload.name: {
+                "what": workload.what,
+                "parameters": workload.parameters,
+                "meant": {name: CONTESTANTS[name].unable(workload) for name in workload.contestants},
+                "trials": [],
+            }
             for workload in workloads
         },
     }
