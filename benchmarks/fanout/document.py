@@ -13,10 +13,10 @@ from benchmarks.fanout.figures import figures_of, medians
 FORMAT: Final = "argus-fanout-1"
 
 Document = dict[str, Any]
-"""``format``, ``started``, ``revision``, ``machine``, ``rounds``, ``contestants`` (name to title and version),
-``skipped`` (name to reason), ``runs`` (how many were joined, if any were) and ``workloads``: name to ``what``, ``parameters``, ``meant`` (whom the workload is for, by
-name why they can't take part, empty where they can) and ``trials``, each with ``contestant``, ``round`` and either
-``failed`` or what was counted."""
+"""``format``, ``started``, ``revision``, ``machine``, ``rounds``, ``runs`` (how many were joined, if any were),
+``contestants`` (name to title and version), ``skipped`` (name to reason) and ``workloads``: name to ``what``,
+``parameters``, ``meant`` and ``trials``, each with ``contestant``, ``round`` and either ``failed`` or what was counted.
+``meant``: whom the workload is for, by name why they can't take part, empty where they can."""
 
 
 def read(path: Path, formats: Sequence[str] = (FORMAT,)) -> Document:

@@ -32,8 +32,8 @@ METHOD: Final = """\
 
 - **Side by side.** All servers run on the same machine, one at a time and in turns: a round has everybody once who
   takes part in it, the next one in reverse order. Every trial begins with a fresh server. What is shown is the median
-  over the trials of each; who had fewer than others, or none, is [named below](#who-was-measured).{runs} Between machines
-  and runs all figures move, those of everybody together; **ratios within the run are what to read**.
+  over the trials of each; who had fewer than others, or none, is [named below](#who-was-measured).{runs}
+  Between machines and runs all figures move, those of everybody together; **ratios within the run are what to read**.
 - **The plan is made first.** Which row is sent when, and who listens to what, is fixed before the first row is sent,
   and is the same for everybody. The feeder sends each batch at its time, late or not, and never waits for an answer;
   delays count from the planned time. So a server that stalls is charged for every row that was due meanwhile (no
@@ -70,7 +70,7 @@ python -m benchmarks.fanout --install-peers      # the Python servers, into an e
 make bench ARGS="--out result.json"              # everything, for hours; make bench-quick: two minutes
 make bench ARGS="burst steady --rounds 3"        # some of it; ARGS=--list says what there is
 python -m benchmarks.fanout.report result.json docs
-python benchmarks/compare.py docs/benchmarks.json result.json
+python benchmarks/compare.py docs/benchmarks.json result.json   # --partial: after some of it
 ```
 
 nats-server, nginx with nchan and gcc are Debian's `nats-server`, `nginx`, `libnginx-mod-nchan` and `gcc`. Who is not

@@ -23,9 +23,8 @@ from benchmarks.fanout.native import build
 from benchmarks.fanout.trial import Bench
 from benchmarks.fanout.turns import turns
 from benchmarks.relay.targets import verdicts
-from benchmarks.relay.workloads import DEPLOYMENTS, WORKLOADS
+from benchmarks.relay.workloads import DEPLOYMENTS, FORMAT, WORKLOADS
 
-FORMAT: Final = "argus-relay-1"
 CACHE: Final = Path("data/benchmark")
 SHOWN: Final = ("cpu_us_per_row", "p50_ms", "p99_ms", "last_ms", "rows_per_s", "feed_cpu_share", "redis_cpu_share")
 
