@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.contestants import CONTESTANTS, Contestant
-from benchmarks.fanout.contestants.base import TrialFailed
+from benchmarks.fanout.contestants import CONTESTANTS
 from benchmarks.fanout.contestants.python import install_peers
 from benchmarks.fanout.document import FORMAT, Document, condensed, write
 from benchmarks.fanout.figures import figures_of
@@ -104,7 +103,7 @@ def _run(
     _note(f"{len(plan)} trials, about {left_s / 60:.0f} minutes")
     for number, turn in enumerate(plan, 1):
         begun_s = time.monotonic()
-        trial = _one(bench, turn.contestant, turn.workload)
+        trial = bench.attempt(turn.contestant, turn.workload)
         found = {"contestant": turn.contestant.name, "round": turn.number, **trial}
         document["workloads"][turn.workload.name]["trials"].append(found)
         write(asked.out, document)  # what is done is kept, whatever comes
@@ -116,15 +115,6 @@ def _run(
 
 def _missing(name: str, cache: Path) -> str:
     return CONTESTANTS[name].missing(cache)
-
-
-def _one(bench: Bench, contestant: Contestant, workload: Workload) -> dict[str, object]:
-    try:
-        return bench.run(contestant, workload)
-    except TrialFailed as failed:
-        return {"failed": str(failed)}
-    except Exception as error:  # a server that ends in the middle of things must not end the others' run
-        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def _short(trial: dict[str, object]) -> str:
