@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prepares .venv with the pinned packages and this project in it; does nothing when that was done before and neither
-# the place nor what is wanted has changed. With --tests it also sees to the browser that the page tests drive and to
-# the Redis server and the HAProxy of the relay's tests, with --wine to what runs Windows programs in the tests of Windows.
+# the place nor what is wanted has changed. With --tests it also sees to the browser that the page tests drive, to the
+# Redis server and the HAProxy of the relay's tests and to the compiler for the load reader of the benchmarks, with --wine
+# to what runs Windows programs in the tests of Windows.
 # PYTHON names the interpreter to use instead of python3.11 or python3.
 set -eu
 cd -- "$(dirname -- "$0")"
@@ -61,10 +62,16 @@ if ! usable || ! wanted | cmp -s - .venv/set-up; then
     wanted >.venv/set-up
 fi
 
+# A compiler without the headers of the C library is of no use.
+compiles() {
+    echo '#include <stdio.h>' | "$1" -E - >/dev/null 2>&1
+}
+
 if [ "${1:-}" = --tests ]; then
     command -v chromium >/dev/null || debian chromium
     command -v redis-server >/dev/null || debian redis-server
     command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || debian haproxy # not everybody's PATH has sbin
+    compiles gcc || compiles cc || debian "gcc libc6-dev"
 fi
 
 if [ "${1:-}" = --wine ]; then

@@ -216,7 +216,7 @@ def test_a_missing_venv_module_is_named_to_anybody_else(sandbox: Sandbox) -> Non
     assert sandbox.noted("python3.11 -m pip") == []
 
 
-def test_a_missing_browser_and_redis_are_installed_by_root_for_the_tests_only(sandbox: Sandbox) -> None:
+def test_what_is_missing_of_debian_is_installed_by_root_for_the_tests_only(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     sandbox.user(0)
     sandbox.command("apt-get", "")
@@ -225,7 +225,8 @@ def test_a_missing_browser_and_redis_are_installed_by_root_for_the_tests_only(sa
     assert sandbox.make("unit").code == 0
     installs = [line for line in sandbox.noted("apt-get") if " install " in line]
     missing = [] if Path("/usr/sbin/haproxy").exists() else ["haproxy"]
-    assert [line.split()[-1] for line in installs] == ["chromium", "redis-server", *missing]
+    packages = [line.partition("--no-install-recommends ")[2] for line in installs]
+    assert packages == ["chromium", "redis-server", *missing, "gcc libc6-dev"]
     assert sandbox.noted("python3.11 -m pytest") == ["python3.11 -m pytest --cov=hub -n auto --dist loadfile"]
 
 
@@ -246,6 +247,21 @@ def test_a_missing_redis_stops_the_tests_of_anybody_else(sandbox: Sandbox) -> No
     assert sandbox.noted("python3.11 -m pytest") == []
 
 
+@pytest.mark.parametrize("gcc", [None, "exit 1"], ids=["no compiler", "no headers"])
+def test_a_missing_compiler_stops_the_tests_of_anybody_else(sandbox: Sandbox, gcc: str | None) -> None:
+    sandbox.python("python3.11")
+    for name in ("chromium", "redis-server", "haproxy"):
+        sandbox.command(name, "")
+    if gcc is not None:
+        sandbox.command("gcc", gcc)
+    result = sandbox.make("unit")
+    assert result.code != 0
+    assert "Missing: gcc libc6-dev. On Debian and Ubuntu: sudo apt-get install gcc libc6-dev" in result.err
+    assert sandbox.noted("python3.11 -m pytest") == []
+    sandbox.command("cc", "")
+    assert sandbox.make("unit").code == 0
+
+
 def test_without_wine_the_tests_of_windows_say_what_is_missing(sandbox: Sandbox) -> None:
     sandbox.python("python3.11")
     result = sandbox.make("test-windows")
@@ -261,6 +277,7 @@ def test_make_test_runs_every_check_and_stops_at_the_first_that_fails(sandbox: S
     sandbox.command("chromium", "")
     sandbox.command("redis-server", "")
     sandbox.command("haproxy", "")
+    sandbox.command("gcc", "")
     assert sandbox.make("test").code == 0
     assert [
         line.split()[2] for line in sandbox.noted("python3.11 -m") if " pip " not in line and " venv " not in line

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.contestants import CONTESTANTS, Contestant
-from benchmarks.fanout.contestants.base import TrialFailed
+from benchmarks.fanout.contestants import CONTESTANTS
 from benchmarks.fanout.contestants.python import install_peers
 from benchmarks.fanout.document import FORMAT, Document, condensed, write
 from benchmarks.fanout.figures import figures_of
@@ -72,7 +71,9 @@ def _run(
 ) -> Document:
     """Run every trial, and keep what is done after each. ``names``: who is asked for; nobody: whom workloads name."""
     part = {
-        workload.name: [c for c in map(CONTESTANTS.__getitem__, names or workload.contestants) if c.can(workload)]
+        workload.name: [
+            c for c in map(CONTESTANTS.__getitem__, names or workload.contestants) if not c.unable(workload)
+        ]
         for workload in workloads
     }
     everybody = {c.name for contestants in part.values() for c in contestants}
@@ -88,7 +89,12 @@ def _run(
         "contestants": {c.name: {"title": c.title, "version": c.version(asked.cache)} for c in there},
         "skipped": skipped,
         "workloads": {
-            workload.name: {"what": workload.what, "parameters": workload.parameters, "trials": []}
+            workload.name: {
+                "what": workload.what,
+                "parameters": workload.parameters,
+                "meant": {name: CONTESTANTS[name].unable(workload) for name in workload.contestants},
+                "trials": [],
+            }
             for workload in workloads
         },
     }
@@ -97,7 +103,7 @@ def _run(
     _note(f"{len(plan)} trials, about {left_s / 60:.0f} minutes")
     for number, turn in enumerate(plan, 1):
         begun_s = time.monotonic()
-        trial = _one(bench, turn.contestant, turn.workload)
+        trial = bench.attempt(turn.contestant, turn.workload)
         found = {"contestant": turn.contestant.name, "round": turn.number, **trial}
         document["workloads"][turn.workload.name]["trials"].append(found)
         write(asked.out, document)  # what is done is kept, whatever comes
@@ -109,15 +115,6 @@ def _run(
 
 def _missing(name: str, cache: Path) -> str:
     return CONTESTANTS[name].missing(cache)
-
-
-def _one(bench: Bench, contestant: Contestant, workload: Workload) -> dict[str, object]:
-    try:
-        return bench.run(contestant, workload)
-    except TrialFailed as failed:
-        return {"failed": str(failed)}
-    except Exception as error:  # a server that ends in the middle of things must not end the others' run
-        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def _short(trial: dict[str, object]) -> str:

@@ -1,6 +1,7 @@
 """The JSON document of a run: what was measured on what, and every trial with its raw figures."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +13,10 @@ from benchmarks.fanout.figures import figures_of, medians
 FORMAT: Final = "argus-fanout-1"
 
 Document = dict[str, Any]
-"""``format``, ``started``, ``revision``, ``machine``, ``rounds``, ``contestants`` (name to title and version),
-``skipped`` (name to reason) and ``workloads``: name to ``what``, ``parameters`` and ``trials``, each with
-``contestant``, ``round`` and either ``failed`` or what was counted."""
+"""``format``, ``started``, ``revision``, ``machine``, ``rounds``, ``runs`` (how many were joined, if any were),
+``contestants`` (name to title and version), ``skipped`` (name to reason) and ``workloads``: name to ``what``,
+``parameters``, ``meant`` and ``trials``, each with ``contestant``, ``round`` and either ``failed`` or what was counted.
+``meant``: whom the workload is for, by name why they can't take part, empty where they can."""
 
 
 def read(path: Path, formats: Sequence[str] = (FORMAT,)) -> Document:
@@ -38,11 +40,14 @@ def write(path: Path, document: Document) -> None:
 
 def joined(documents: Sequence[Document]) -> Document:
     """Several results as one: workloads that were run one after the other, with contestants and rounds of their own.
+    ``runs`` says how many they are.
 
     What was run again counts as further rounds of the same. Raises SystemExit unless they are of one revision on one
     machine.
     """
     made, *others = documents
+    if not others:
+        return made
     for other in others:
         if made["revision"] != other["revision"] or _without_load(made) != _without_load(other):
             raise SystemExit("results of different revisions or machines don't belong on one page")
@@ -54,6 +59,7 @@ def joined(documents: Sequence[Document]) -> Document:
     )
     load = max(document["machine"]["load_before"] for document in documents)
     return made | {
+        "runs": sum(document.get("runs", 1) for document in documents),
         "machine": made["machine"] | {"load_before": load},
         "rounds": rounds[0] if rounds[0] == rounds[-1] else f"{rounds[0]} to {rounds[-1]}",
     }
@@ -63,9 +69,10 @@ def _again(before: Mapping[str, Any] | None, again: dict[str, Any]) -> dict[str,
     """A workload with the rounds of another run of it behind those that there were."""
     if before is None:
         return again
-    rounds = 1 + max(trial["round"] for trial in before["trials"])
+    rounds = 1 + max((trial["round"] for trial in before["trials"]), default=-1)
     return again | {
-        "trials": [*before["trials"], *(trial | {"round": trial["round"] + rounds} for trial in again["trials"])]
+        "meant": before.get("meant", {}) | again.get("meant", {}),
+        "trials": [*before["trials"], *(trial | {"round": trial["round"] + rounds} for trial in again["trials"])],
     }
 
 
@@ -98,6 +105,13 @@ def results(document: Document, workload: str) -> dict[str, dict[str, float | No
         if "failed" not in trial:
             trials[trial["contestant"]].append(trial)
     return {name: medians(made) for name, made in trials.items() if made}
+
+
+def counts(document: Document, workload: str) -> dict[str, int]:
+    """How many trials everybody had whom a workload is meant for, failed ones included; 0 for who was left out."""
+    found = document["workloads"][workload]
+    trials = Counter(trial["contestant"] for trial in found["trials"])
+    return {name: trials[name] for name in (*found["meant"], *(name for name in trials if name not in found["meant"]))}
 
 
 def failures(document: Document, workload: str) -> dict[str, list[str]]:

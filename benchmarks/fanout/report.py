@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.fanout import plots, tables
-from benchmarks.fanout.document import Document, condensed, joined, read, results
+from benchmarks.fanout.document import Document, condensed, counts, joined, read, results
 from benchmarks.fanout.targets import CURVES, LABELS, Verdict, verdicts
 
 PAGE: Final = "benchmarks"
@@ -30,16 +30,17 @@ DELAYS: Final = {
 METHOD: Final = """\
 ## How it is measured
 
-- **Side by side.** All servers run on the same machine in the same run, one at a time and in turns: a round has
-  everybody once, the next one in reverse order. Every trial begins with a fresh server. What is shown is the median
-  over the rounds. Between machines and runs all figures move, those of everybody together; **ratios within the run
-  are what to read**.
+- **Side by side.** All servers run on the same machine, one at a time and in turns: a round has everybody once who
+  takes part in it, the next one in reverse order. Every trial begins with a fresh server. What is shown is the median
+  over the trials of each; who had fewer than others, or none, is [named below](#who-was-measured).{runs}
+  Between machines and runs all figures move, those of everybody together; **ratios within the run are what to read**.
 - **The plan is made first.** Which row is sent when, and who listens to what, is fixed before the first row is sent,
   and is the same for everybody. The feeder sends each batch at its time, late or not, and never waits for an answer;
   delays count from the planned time. So a server that stalls is charged for every row that was due meanwhile (no
   coordinated omission). How late the feeder itself was is in the tables.
 - **The same bytes.** Every client gets the same rows of the same size: the hub's positional msgpack. The hub numbers
-  them, keeps them, writes them to its journal and can play them again; the others pass them on.
+  them, keeps them, writes them to its journal and can play them again; the others pass them on. It has its journal on
+  unless a line says otherwise.
 - **CPU before time.** CPU is what the system has charged to the server's processes for user and system mode, from the
   first row that counts to the end of the schedule, idle work included. What the system's own threads do, such as
   bringing the journal's pages to the disk, is charged to nobody.
@@ -52,6 +53,9 @@ METHOD: Final = """\
   forty lines; nats-server and nginx with nchan are Debian's packages. socketify's loop looks at its sockets without
   waiting for them, so at low rates most of its CPU is not for rows.
 """
+JOINED: Final = (
+    " This page puts {} runs of one revision on one machine together, with contestants and rounds of their own."
+)
 PINNED: Final = (
     "The server has one processor, reader and feeder have another. nats-server alone may use all: it has threads, and "
     "all of its CPU is counted."
@@ -66,7 +70,7 @@ python -m benchmarks.fanout --install-peers      # the Python servers, into an e
 make bench ARGS="--out result.json"              # everything, for hours; make bench-quick: two minutes
 make bench ARGS="burst steady --rounds 3"        # some of it; ARGS=--list says what there is
 python -m benchmarks.fanout.report result.json docs
-python benchmarks/compare.py docs/benchmarks.json result.json
+python benchmarks/compare.py docs/benchmarks.json result.json   # --partial: after some of it
 ```
 
 nats-server, nginx with nchan and gcc are Debian's `nats-server`, `nginx`, `libnginx-mod-nchan` and `gcc`. Who is not
@@ -83,11 +87,14 @@ def page(document: Document) -> str:
         "",
         "<!-- Made by `python -m benchmarks.fanout.report` from benchmarks.json: changes by hand are lost. -->",
         "",
-        f"Measured {document['started'][:10]} at revision `{document['revision']}`, {document['rounds']} rounds, on "
+        f"Measured {document['started'][:10]} at revision `{document['revision']}`, {_rounds(document)}, on "
         f"{machine['cpus']} CPUs of {machine['cpu']}, {machine['memory_gib']:.0f} GiB, {machine['system']}, Python "
         f"{machine['python']}. Load of the machine before: {machine['load_before']:.1f}.",
         "",
-        METHOD.format(pinning=PINNED if machine["pinned"] else FREE),
+        METHOD.format(
+            pinning=PINNED if machine["pinned"] else FREE,
+            runs=JOINED.format(document["runs"]) if document.get("runs", 1) > 1 else "",
+        ),
         "The columns:",
         "",
         *(f"- *{name}*: {meaning}." for name, meaning in tables.MEANINGS),
@@ -104,9 +111,40 @@ def page(document: Document) -> str:
     lines += _curves(document, judged)
     lines += ["## Who was measured", "", "| | |", "|---|---|"]
     lines += [f"| {about['title']} | {about['version']} |" for about in document["contestants"].values()]
-    lines += ["", "Not run:", ""] if document["skipped"] else ["", "Nobody was left out.", ""]
-    lines += [f"- {name}: {reason}" for name, reason in document["skipped"].items()]
-    return "\n".join((*lines, *([""] if document["skipped"] else []), AGAIN))
+    return "\n".join((*lines, "", *_left_out(document), AGAIN))
+
+
+def _rounds(document: Document) -> str:
+    """How many trials those had at a workload who had any."""
+    trials = {count for workload in document["workloads"] for count in counts(document, workload).values() if count}
+    if not trials:
+        return "no trials"
+    few, many = min(trials), max(trials)
+    return f"{many} round{'s' if many > 1 else ''}" if few == many else f"{few} to {many} rounds"
+
+
+def _left_out(document: Document) -> Iterator[str]:
+    """Who had no trial, or fewer than others, at which of the workloads that were run, and why where that is known."""
+    places: dict[tuple[str, str], list[str]] = {}  # by name and reason, the workloads
+    for workload, run in document["workloads"].items():
+        trials = counts(document, workload)
+        most = max(trials.values(), default=0)
+        for name, count in trials.items():
+            if count == 0:
+                reason = run["meant"][name] or document["skipped"].get(name) or "not run"
+                places.setdefault((name, reason), []).append(workload)
+            elif count < most:
+                places.setdefault((name, f"{count} of {most} rounds"), []).append(workload)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), workloads in places.items():
+        alike.setdefault((reason, ", ".join(workloads)), []).append(name)
+    if alike:
+        yield "Left out, or with fewer rounds than others, of those whom a workload is meant for:"
+        yield ""
+        yield from (f"- {', '.join(names)} at {where}: {reason}" for (reason, where), names in alike.items())
+    else:
+        yield "Everybody whom a workload is meant for had all of its rounds."
+    yield ""
 
 
 def _targets(judged: Sequence[Verdict]) -> Iterator[str]:
@@ -188,6 +226,8 @@ def _sentence(text: str) -> str:
 
 def write_pages(document: Document, folder: Path) -> None:
     """Write the page, its plots, and the figures that both are made of."""
+    if unknown := [name for name, workload in document["workloads"].items() if "meant" not in workload]:
+        raise SystemExit(f"the result is older than this report: it lacks whom {', '.join(unknown)} are meant for")
     document = condensed(document)
     pictures = folder / PAGE
     pictures.mkdir(parents=True, exist_ok=True)

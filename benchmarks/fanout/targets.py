@@ -41,6 +41,9 @@ LABELS: Final[Mapping[str, Label]] = {
 
 THIRD: Final = 1 / 3
 
+UNJOURNALLED: Final[Mapping[str, str]] = {"hub": "hub-no-journal", "hub-flush-5": "hub-flush-5-no-journal"}
+"""The same hub without its journal."""
+
 
 class Found(NamedTuple):
     """What a run says. ``share``: of the limit, 1 being just met; None where there is no limit."""
@@ -124,7 +127,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Added:
-    """By how much one figure is more than that of another contestant: only reported."""
+    """By how much one figure is more than that of another contestant: only reported.
+
+    Without the journal it is held against the other one without its journal.
+    """
 
     workload: str
     figure: str
@@ -137,7 +143,8 @@ class Added:
 
     def judge(self, document: Document, contestant: str) -> Found | None:  # noqa: D102
         own = _figure(document, self.workload, contestant, self.figure)
-        other = _figure(document, self.workload, self.peer, self.figure)
+        peer = self.peer if contestant == self.contestant else UNJOURNALLED[self.peer]
+        other = _figure(document, self.workload, peer, self.figure)
         if own is None or other is None:
             return None
         label = LABELS[self.figure]
@@ -214,7 +221,7 @@ TARGETS: Final[Sequence[Target]] = (
 class Verdict:
     """A target and what a run says of it. ``met``: None where there is no limit, or nothing was measured.
 
-    ``unjournalled``: the same of the hub without its journal; empty where that is not of interest.
+    ``unjournalled``: the same of the hub without its journal; empty where that was not measured.
     """
 
     workload: str
@@ -247,7 +254,7 @@ def verdicts(document: Document) -> Iterator[Verdict]:
         if not all(workload in document["workloads"] for workload in workloads):
             continue
         found = target.judge(document, target.contestant)
-        beside = target.judge(document, "hub-no-journal") if target.contestant == "hub" else None
+        beside = target.judge(document, UNJOURNALLED[target.contestant])
         measured, share = found or ("", None)
         failed = sum(len(failures(document, workload).get(target.contestant, ())) for workload in workloads)
         if failed and measured:

@@ -70,6 +70,15 @@ class Bench:
                 stack.enter_context(profiled(self._py_spy, served.pids[0], stacks))
             return _measure(workload, served, opened, reader, feeder) | {"row_bytes": row.size}
 
+    def attempt(self, contestant: Contestant, workload: Workload) -> dict[str, Any]:
+        """Run one trial. Returns every raw figure, or in ``failed`` why there are none."""
+        try:
+            return self.run(contestant, workload)
+        except TrialFailed as failed:
+            return {"failed": str(failed)}
+        except Exception as error:  # a server that ends in the middle of things must not end the others' run
+            return {"failed": f"{type(error).__name__}: {error}"}
+
     @contextmanager
     def _program(self, name: str, *arguments: str, fds: Sequence[int] = ()) -> "Iterator[_Program]":
         pinned = ["taskset", "--cpu-list", ",".join(map(str, self._load_cpus))] if self._load_cpus else []

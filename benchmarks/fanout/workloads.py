@@ -14,7 +14,7 @@ HUBS: Final = ("hub", "hub-no-journal")
 EVERYBODY: Final = (
     *HUBS, "c-each", "c-gathered", "nats", "broadcast", "picows", "socketify", "fastapi", "socketio", "nchan",
 )  # fmt: skip
-BATCHING: Final = (*HUBS, "hub-flush-5", "c-gathered", "nats", "socketify")
+BATCHING: Final = (*HUBS, "hub-flush-5", "hub-flush-5-no-journal", "c-gathered", "nats", "socketify")
 """Those who send several rows in one system call when rows come fast."""
 FASTEST: Final = (*HUBS, "c-gathered", "nats")
 """Those who keep up with the heaviest load; the others would only be seen to lose rows."""

@@ -2,30 +2,29 @@
 
 python -m benchmarks.relay [steady] [burst] [flood] [edges] [--rounds 3] [--out result.json] [--more]
 
-A round of all takes three minutes. No process is held to a processor: a deployment has more of them than this machine.
-With ``--more`` its rounds are added to those of an earlier run. Linux only; needs
-redis-server and gcc.
+A round of all takes two and a quarter minutes. No process is held to a processor: a deployment has more of them than
+this machine. What is done is written after each trial; with ``--more`` it is added to the rounds of an earlier run.
+Linux only; needs redis-server and gcc.
 """
 
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from benchmarks.fanout.contestants import CONTESTANTS, Contestant
-from benchmarks.fanout.contestants.base import TrialFailed
-from benchmarks.fanout.document import Document, condensed, joined, read, write
+from benchmarks.fanout.document import Document, joined, read, write
 from benchmarks.fanout.figures import figures_of
 from benchmarks.fanout.machine import machine, revision
 from benchmarks.fanout.native import build
 from benchmarks.fanout.trial import Bench
-from benchmarks.fanout.turns import turns
+from benchmarks.fanout.turns import expected_s, turns
 from benchmarks.relay.targets import verdicts
-from benchmarks.relay.workloads import DEPLOYMENTS, WORKLOADS
+from benchmarks.relay.workloads import DEPLOYMENTS, FORMAT, WORKLOADS
 
-FORMAT: Final = "argus-relay-1"
 CACHE: Final = Path("data/benchmark")
 SHOWN: Final = ("cpu_us_per_row", "p50_ms", "p99_ms", "last_ms", "rows_per_s", "feed_cpu_share", "redis_cpu_share")
 
@@ -36,16 +35,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with it
     asked.cache.mkdir(parents=True, exist_ok=True)
     before = [read(asked.out, (FORMAT,))] if asked.more else []
-    document = _run(asked)
-    document = joined([*before, document])
-    write(asked.out, document)
+    document = _run(asked, before)
     for verdict in verdicts(document):
         _say(str(verdict))
     _say(f"raw figures: {asked.out}")
     return int(any("failed" in trial for found in document["workloads"].values() for trial in found["trials"]))
 
 
-def _run(asked: argparse.Namespace) -> Document:
+def _run(asked: argparse.Namespace, before: Sequence[Document]) -> Document:
+    """Run every trial, and keep what is done after each. Returns it behind what there was before."""
     workloads = [WORKLOADS[name] for name in asked.workloads or WORKLOADS]
     everybody: dict[str, Contestant] = {"hub": CONTESTANTS["hub"], **DEPLOYMENTS}
     for contestant in everybody.values():
@@ -60,18 +58,26 @@ def _run(asked: argparse.Namespace) -> Document:
         "rounds": asked.rounds,
         "contestants": {c.name: {"title": c.title, "version": c.version(asked.cache)} for c in everybody.values()},
         "skipped": {},
-        "workloads": {w.name: {"what": w.what, "parameters": w.parameters, "trials": []} for w in workloads},
+        "workloads": {
+            w.name: {
+                "what": w.what,
+                "parameters": w.parameters,
+                "meant": dict.fromkeys(w.contestants, ""),
+                "trials": [],
+            }
+            for w in workloads
+        },
     }
     part = {workload.name: [everybody[name] for name in workload.contestants] for workload in workloads}
-    for turn in turns(workloads, part, asked.rounds):
-        found: dict[str, object] = {"contestant": turn.contestant.name, "round": turn.number}
-        try:
-            found |= bench.run(turn.contestant, turn.workload)
-        except TrialFailed as failed:
-            found["failed"] = str(failed)
+    plan = list(turns(workloads, part, asked.rounds))
+    _say(f"{len(plan)} trials, about {sum(map(expected_s, plan)) / 60:.0f} minutes")
+    for turn in plan:
+        trial = bench.attempt(turn.contestant, turn.workload)
+        found = {"contestant": turn.contestant.name, "round": turn.number, **trial}
         document["workloads"][turn.workload.name]["trials"].append(found)
+        write(asked.out, joined([*before, document]))
         _say(f"{turn.workload.name} · {turn.contestant.name}: {_short(found)}")
-    return condensed(document)
+    return joined([*before, document])
 
 
 def _short(trial: dict[str, object]) -> str:

@@ -5,6 +5,9 @@ from typing import Final
 from benchmarks.fanout.workloads import ALL, SECOND_NS, Group, Workload
 from benchmarks.relay.deployment import Deployment
 
+FORMAT: Final = "argus-relay-1"
+"""Of the document of a run."""
+
 BURST_ROWS: Final = 5500
 FLOOD_PER_S: Final = 30
 

@@ -220,6 +220,7 @@ class RedisRelay:
         if not isinstance(client, RedisCluster):
             return [(client, channels)]
         await client.initialize()
+        await client.nodes_manager.initialize()  # a replica may have taken a place since: nothing else asks
         by_node: dict[tuple[str, int], list[str]] = {}
         for channel in channels:
             node = client.get_node_from_key(channel)

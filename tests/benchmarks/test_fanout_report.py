@@ -35,11 +35,48 @@ def test_the_page_has_the_method_targets_figures_plots_and_who_did_not_run(tmp_p
     assert "| burst | CPU per delivered row at most 0.7 µs | 2.00 µs |  | **missed** |" in page
     assert "- CPU per delivered row at most 0.7 µs: 2.00 µs. **missed**" in page
     assert "failed: it has ended \\| badly" in page
-    assert "- nchan: no nginx" in page
+    assert "Everybody whom a workload is meant for had all of its rounds." in page
     for picture in ("burst-cpu_us_per_row", "burst-last_ms"):
         assert f"(benchmarks/{picture}.svg)" in page
         drawn = ElementTree.parse(tmp_path / "benchmarks" / f"{picture}.svg")  # noqa: S314 - made here
         assert "The hub" in [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_page_names_who_was_left_out_where_and_why(tmp_path: Path) -> None:
+    made = document(trial("hub", 0.002), trial("hub", 0.002) | {"round": 1}, trial("nats", 0.001))
+    meant = {"hub": "", "nats": "", "picows": "", "fastapi": "", "nchan": "", "socketio": "it can't"}
+    made["workloads"]["burst"]["meant"] = meant
+    other = document(trial("hub", 0.002), workload="steady")
+    other["workloads"]["steady"]["meant"] = {"hub": "", "picows": "", "fastapi": ""}
+    write_pages(joined([made, other]), tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    told = [line for line in page[page.index("## Who was measured") :].splitlines() if line.startswith("- ")]
+    assert told == [
+        "- nats at burst: 1 of 2 rounds",
+        "- picows, fastapi at burst, steady: not run",
+        "- nchan at burst: no nginx",
+        "- socketio at burst: it can't",
+    ]
+    assert "`abc`, 1 to 2 rounds, on" in page
+    assert "This page puts 2 runs of one" in page
+    assert "Everybody whom" not in page
+
+
+def test_who_ran_in_another_run_of_the_same_is_not_left_out(tmp_path: Path) -> None:
+    first, second = document(trial("hub", 0.002)), document(trial("nchan", 0.002))
+    first["workloads"]["burst"]["meant"] |= {"nchan": ""}
+    write_pages(joined([first, second | {"skipped": {}}]), tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "Everybody whom a workload is meant for had all of its rounds." in page
+    assert "no nginx" not in page
+
+
+def test_a_result_that_does_not_say_whom_it_is_meant_for_makes_no_page(tmp_path: Path) -> None:
+    made = document(trial("hub", 0.002))
+    del made["workloads"]["burst"]["meant"]
+    with pytest.raises(SystemExit, match="lacks whom burst"):
+        write_pages(made, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_axis_is_a_plot_with_a_line_for_everybody(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks.fanout.contestants import CONTESTANTS
-from benchmarks.fanout.targets import CURVES, LABELS, TARGETS, Added, Growth, Ratio, Value, verdicts
+from benchmarks.fanout.targets import CURVES, LABELS, TARGETS, UNJOURNALLED, Added, Growth, Ratio, Value, verdicts
 from benchmarks.fanout.workloads import WORKLOADS
 from tests.benchmarks.support.results import document, trial
 
@@ -17,7 +17,7 @@ def figures(contestant: str, **found: float) -> dict[str, Any]:
 def test_targets_are_about_workloads_and_contestants_that_take_part() -> None:
     for target in TARGETS:
         for workload in target.workloads if isinstance(target, Growth) else (target.workload,):
-            assert target.contestant in WORKLOADS[workload].contestants
+            assert {target.contestant, UNJOURNALLED[target.contestant]} <= set(WORKLOADS[workload].contestants)
         if isinstance(target, Ratio):
             assert (target.peer or target.contestant) in WORKLOADS[target.at or target.workload].contestants
         assert target.figure in LABELS
@@ -68,6 +68,15 @@ def test_what_is_added_is_reported_without_a_limit() -> None:
     made = document(figures("hub", p50_ms=1.0), figures("hub-flush-5", p50_ms=3.5))
     found = Added("burst", "p50_ms", peer="hub", contestant="hub-flush-5").judge(made, "hub-flush-5")
     assert found == ("3.50 ms, 2.50 ms more", None)
+
+
+def test_a_hub_that_flushes_late_is_reported_without_its_journal_too() -> None:
+    spent = {"hub": 8.0, "hub-no-journal": 6.0, "hub-flush-5": 4.0, "hub-flush-5-no-journal": 3.0, "nats": 10.0}
+    trials = [figures(name, cpu_us_per_row=cpu_us, p50_ms=cpu_us, p99_ms=cpu_us) for name, cpu_us in spent.items()]
+    found = list(verdicts(document(*trials, workload="hot-300")))
+    assert [verdict.measured for verdict in found] == ["0.40 × (4.00 µs to 10.00 µs)", *2 * ["4.00 ms, -4.00 ms more"]]
+    unjournalled = [verdict.unjournalled for verdict in found]
+    assert unjournalled == ["0.30 × (3.00 µs to 10.00 µs)", *2 * ["3.00 ms, -3.00 ms more"]]
 
 
 def test_nothing_is_said_where_nothing_was_measured() -> None:

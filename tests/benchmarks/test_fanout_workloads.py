@@ -102,6 +102,12 @@ def test_a_plan_holds_templates_and_sends() -> None:
     )  # fmt: skip
 
 
+def test_who_has_no_patterns_is_unable_where_clients_have_all_topics() -> None:
+    nchan = CONTESTANTS["nchan"]
+    assert nchan.unable(WORKLOADS["steady-mute"]) == "its clients can't have all topics at once"
+    assert nchan.unable(WORKLOADS["steady"]) == HUB.unable(WORKLOADS["steady-mute"]) == ""
+
+
 def test_quick_runs_are_short() -> None:
     short = [quick(WORKLOADS[name]) for name in QUICK]
     trials = [workload.seconds for workload in short for _ in workload.contestants]

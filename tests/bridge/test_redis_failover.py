@@ -80,3 +80,26 @@ async def test_a_master_of_a_cluster_that_comes_back_with_nothing_is_filled_anew
         assert publisher.begun_anew > before
         assert edge.story == story_of(hub)
         assert edge.ended is None
+
+
+async def test_a_replica_of_a_cluster_that_takes_over_is_listened_to(tmp_path: Path) -> None:
+    hub = make_hub()
+    async with (
+        redis_cluster(tmp_path, replicas=True) as (address, servers),
+        relay_at(address) as relay,
+        relay_at(address) as own,
+        publishing(relay, hub, lease_ms=1000),
+        following(own) as edge,
+    ):
+        publish(hub, *CODES)
+        hub.flush()
+        await edge.reaches(12)
+        await servers[1].kill()  # it has the first shard
+        publish(hub, *CODES)
+        hub.flush()
+        await edge.reaches(24)
+        publish(hub, *CODES)
+        hub.flush()
+        await edge.reaches(36)
+        assert edge.story == story_of(hub)
+        assert edge.ended is None

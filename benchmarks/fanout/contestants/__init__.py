@@ -17,6 +17,7 @@ def _all() -> Iterator[Contestant]:
     yield ArgusHub("hub", ())
     yield ArgusHub("hub-no-journal", ("--no-journal",))
     yield ArgusHub("hub-flush-5", ("--flush-interval-ms", "5"))
+    yield ArgusHub("hub-flush-5-no-journal", ("--flush-interval-ms", "5", "--no-journal"))
     yield Limit("c-each", "each")
     yield Limit("c-gathered", "gathered")
     yield Nats()

@@ -63,9 +63,10 @@ class Contestant(ABC):
     has_patterns = True
     """Whether a client can have all topics at once."""
 
-    def can(self, workload: Workload) -> bool:
-        """Whether it could take part in a workload."""
-        return self.has_patterns or all(group.symbols for group in workload.groups)
+    def unable(self, workload: Workload) -> str:
+        """Why it could not take part in a workload, in a few words; empty when it could."""
+        can = self.has_patterns or all(group.symbols for group in workload.groups)
+        return "" if can else "its clients can't have all topics at once"
 
     @abstractmethod
     def missing(self, cache: Path) -> str:

@@ -48,7 +48,9 @@ def document(*trials: dict[str, Any], workload: str = "burst") -> dict[str, Any]
         "rounds": 1,
         "contestants": {name: {"title": f"The {name}", "version": "1"} for name in names},
         "skipped": {"nchan": "no nginx"},
-        "workloads": {workload: {"what": "many rows", "parameters": {}, "trials": list(trials)}},
+        "workloads": {
+            workload: {"what": "many rows", "parameters": {}, "meant": dict.fromkeys(names, ""), "trials": list(trials)}
+        },
     }
 
 

@@ -169,14 +169,18 @@ async def redis_with_sentinel(folder: Path) -> AsyncIterator[tuple[str, RedisSer
 
 
 @asynccontextmanager
-async def redis_cluster(folder: Path) -> AsyncIterator[tuple[str, list[RedisServer]]]:
-    """A Cluster of three servers that has all slots. Gives the address and the servers."""
+async def redis_cluster(folder: Path, *, replicas: bool = False) -> AsyncIterator[tuple[str, list[RedisServer]]]:
+    """A Cluster of three servers that has all slots. Gives the address and these; ``replicas``: each has one."""
     async with AsyncExitStack() as stack:
-        servers = []
-        for number in range(3):
+        servers: list[RedisServer] = []
+
+        async def start(number: int) -> RedisServer:
             options = ("--save", "", "--appendonly", "no", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-            bus = ("--cluster-port", str(free_port()))
-            servers.append(await stack.enter_async_context(redis_server(folder / str(number), *options, *bus)))
+            bus = ("--repl-diskless-sync-delay", "0", "--cluster-port", str(free_port()))
+            return await stack.enter_async_context(redis_server(folder / str(number), *options, *bus))
+
+        for number in range(3):
+            servers.append(await start(number))
         nodes = [f"127.0.0.1:{server.port}" for server in servers]
         first = servers[0]
         each = 16384 // 3
@@ -197,4 +201,18 @@ async def redis_cluster(folder: Path) -> AsyncIterator[tuple[str, list[RedisServ
             return all(states)
 
         await until(is_whole)
+        for number, server in enumerate(servers[:] if replicas else ()):
+            replica = await start(3 + number)
+            await replica.do("CLUSTER", "MEET", "127.0.0.1", server.port, server._options[-1])
+            master = await server.do("CLUSTER", "MYID")
+
+            async def may_follow(replica: RedisServer = replica, master: str = master) -> bool:
+                return bool(await replica.do("CLUSTER", "REPLICATE", master))  # once it has heard of it
+
+            async def follows(replica: RedisServer = replica) -> bool:
+                async with replica.client as client:
+                    return bool((await client.info("replication"))["master_link_status"] == "up")
+
+            await until(may_follow)
+            await until(follows)
         yield "redis+cluster://" + ",".join(nodes), servers
