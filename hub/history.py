@@ -249,9 +249,12 @@ class History:
             found += self._notices[begin:end]
         return found
 
-    def notices_today(self, up_to: int) -> Sequence[GapNotice]:
-        """The gap notices of the newest trading day that is held, up to those right after row ``up_to``."""
-        return self.notices(0 if self.past is None else self.past.day_first_at - 1, up_to)
+    def notices_since(self, time_ms: int, up_to: int) -> Sequence[GapNotice]:
+        """The gap notices from the trading day of a time on, up to those right after row ``up_to``.
+
+        No file of an earlier day is opened for it.
+        """
+        return self.notices(0 if self.past is None else self.past.day_first_at(time_ms) - 1, up_to)
 
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""

@@ -100,11 +100,11 @@ class Recovery:
 
     @property
     def notices(self) -> list[Gap]:
-        """The gaps of the source from before the first row that is sent: of the day, for a beginning by time."""
+        """The gaps of the source from before the first row that is sent, for a beginning by time."""
         if self._since_ms is None:
             return []
         up_to = self._history.cursor_before(self._begins).at - 1 if self._begins else self._cut
-        notices = filter(self._hears, self._history.notices_today(up_to))
+        notices = filter(self._hears, self._history.notices_since(self._since_ms, up_to))
         return [upstream_gap(self._epoch, notice, self._request_id) for notice in notices]
 
     def jobs(self, before_at: int) -> list[Job]:
