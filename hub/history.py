@@ -278,6 +278,15 @@ class History:
             return topic.at_of(seq)
         return self.past.at_of_many({topic: seq})[topic]
 
+    def ats_of(self, seqs: Mapping[Topic, int]) -> dict[Topic, int]:
+        """The arrival numbers of rows that are held, one for each topic."""
+        self.index()
+        behind = {topic: seq for topic, seq in seqs.items() if seq < topic.first_seq}
+        found = {topic: topic.at_of(seq) for topic, seq in seqs.items() if topic not in behind}
+        if behind and self.past is not None:
+            found.update(self.past.at_of_many(behind))
+        return found
+
     def first_since(self, topics: Iterable[Topic], time_ms: int) -> dict[Topic, tuple[int, bool]]:
         """By topic, the number of its first row with ``time`` at or after ``time_ms``; above its newest: there is none.
 

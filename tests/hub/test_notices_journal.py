@@ -220,3 +220,25 @@ def test_a_gap_of_unknown_end_belongs_to_its_trading_day(tmp_path: Path) -> None
         morning_ms = int(datetime.combine(j.day - timedelta(days=1), time(1), UTC).timestamp() * 1000)
         assert ask(Client(j.hub), "subscribe", f"tick:{A}", since={"time": morning_ms}) == [gap("tick:6*"), gap()]
         assert ask(Client(j.hub), "replay", f"tick:{A}", **{"from": morning_ms}) == [gap("tick:6*"), gap()]
+
+
+@pytest.mark.parametrize("ring", [{}, {"ring_bytes": 1}, {"ring_rows": 1}], ids=["in memory", "by segment", "by share"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_who_resumes_by_numbers_is_told_of_gaps_wherever_its_last_rows_are(
+    tmp_path: Path, ring: dict[str, int], restarted: bool
+) -> None:
+    with journalled(tmp_path, **ring) as j:
+        fill(j)
+        j.next_day()
+        j.speak(C, C)
+        if restarted:
+            j.restart()
+        for seq in range(19):
+            story = [what for what in ALL_OF_IT if what[1] != B and what != gap(f"tick:{B}")]
+            since = {"epoch": j.hub.epoch, "seq": {f"tick:{A}": seq}}
+            told = ask(Client(j.hub), "subscribe", f"tick:{A}", since=since)
+            begin = 0 if seq == 0 else story.index(("replay", A, seq)) + 1
+            assert told == story[begin:]
+        since = {"epoch": j.hub.epoch, "seq": {f"tick:{B}": 1}}
+        story = [gap(), *replay(B, 2), gap(f"tick:{B}"), gap("tick:*.SH")]
+        assert ask(Client(j.hub), "subscribe", f"tick:{B}", since=since) == story
