@@ -103,6 +103,7 @@ class App:
             universes=self._reference.universes,
             on_wants=self._want_soon,
             on_refused=_log_refused,
+            day_start_ms=lambda: self._calendar.day_start_ms(self._source.now_ms()),
             store=self._store_of(opened),
             reference=self._reference,
         )
