@@ -95,7 +95,7 @@ class Hub:
         self.on_delivered: Callable[[], None] = _nothing
         """Called when live clients were given what was published: it is written, and may be shown to anybody."""
         self.on_stored: Callable[[int], None] = _stored_nothing
-        """Called with the newest number of a batch that the store has and that was delivered."""
+        """Called with the newest number of a batch that was delivered, and written where the store still can."""
         self._on_refused = on_refused
         self._store = store
         self._turn: Turn = []
