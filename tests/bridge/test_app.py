@@ -300,6 +300,9 @@ async def test_a_row_that_the_history_ends_with_is_a_repeat() -> None:
     await app._run_source()
     assert opened.history.at == 1
     assert app._intake.refused == {"repeat": 1}
+    assert "argus_rows_unproven_total 0.0" in app._metrics.page().decode()
+    app._intake._past._lookback.unanswered += 2
+    assert "argus_rows_unproven_total 2.0" in app._metrics.page().decode()
 
 
 def shanghai_ms(day: int, hour: int, minute: int = 0) -> int:
