@@ -176,6 +176,7 @@ def gap(epoch: str, loss: Loss, request_id: RequestId, cause: str = "evicted") -
         to=loss.last,
         from_time=loss.first_time_ms,
         to_time=loss.last_time_ms,
+        by=None,
     )
 
 
@@ -190,4 +191,5 @@ def upstream_gap(epoch: str, notice: GapNotice, request_id: RequestId) -> Gap:
         to=None,
         from_time=notice.from_ms,
         to_time=notice.to_ms,
+        by=None,
     )

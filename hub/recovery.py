@@ -201,6 +201,7 @@ class Recovery:
                 to=None,
                 from_time=None,
                 to_time=None,
+                by=None,
             )
         )
 

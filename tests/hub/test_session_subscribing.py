@@ -206,6 +206,7 @@ def test_rows_that_history_let_go_are_announced_before_the_rows_that_it_holds() 
         "to": 2,
         "from_time": 1,
         "to_time": 2,
+        "by": None,
     }
     client.pump()
     assert client.told() == replay(A, 3, 4)
