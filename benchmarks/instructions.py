@@ -97,6 +97,7 @@ def run(case: Case, batches: int, folder: Path) -> int:
             universes={},
             on_wants=_pass_over,
             on_refused=_refuse,
+            day_start_ms=lambda: 0,
             store=opened.store,
         )
         subscribe(hub, case)

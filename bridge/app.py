@@ -32,7 +32,7 @@ from hub.core import Hub, Refusal, SourceInfo
 from hub.delivery import Delivery
 from hub.endpoint import Endpoint
 from hub.health import Health
-from hub.metrics import Metrics
+from hub.metrics import Figure, Metrics
 from hub.opening import Opened
 from hub.pages import Pages
 from hub.reference import Reference
@@ -103,6 +103,7 @@ class App:
             universes=self._reference.universes,
             on_wants=self._want_soon,
             on_refused=_log_refused,
+            day_start_ms=lambda: self._calendar.day_start_ms(self._source.now_ms()),
             store=self._store_of(opened),
             reference=self._reference,
         )
@@ -116,6 +117,15 @@ class App:
             lambda: self._source.markets,
             tells=self.numbers,
         )
+        past = DeliveredRows(opened.history, opened.run)
+        metrics.observe_figures(
+            Figure(
+                "argus_rows_unproven",
+                "Old rows delivered though there was no time to find out whether they came before.",
+                True,
+                lambda: past.unproven,
+            )
+        )
         observers: list[Observer] = [MarketObserver(self._watch, metrics.batch_rows.observe)]
         if recorder is not None:
             observers.append(recorder)
@@ -123,7 +133,7 @@ class App:
             HubPublisher(self._hub),
             observers,
             self._on_status,
-            past=DeliveredRows(opened.history, opened.run),
+            past=past,
             was_mute=self._watch.was_mute,
             away=opened.goes_on and source is not None,  # a feeder brings what came meanwhile, or says that it can't
             now_ms=self._source.now_ms,

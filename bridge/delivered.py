@@ -23,6 +23,11 @@ class DeliveredRows:
         self._history = history
         self._lookback = Lookback(history)
 
+    @property
+    def unproven(self) -> int:
+        """How often a row was asked for on disk and there was no time to look."""
+        return self._lookback.unanswered
+
     def topics(self) -> Iterable[PastTopic]:
         """Every topic that the source has spoken on."""
         for topic in self._history.topics:

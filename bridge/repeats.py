@@ -121,7 +121,8 @@ class Delivered:
         if known is None or time_ms > known.time_ms:
             return False
         if time_ms < known.time_ms:
-            return row in unpublished.at(code, time_ms) or row in self._rows_at(code, time_ms)
+            # Looked through one by one: once the row is found, nothing more is searched for.
+            return row in unpublished.at(code, time_ms) or row in self._past.rows_at(self._channel, code, time_ms)
         if known.alike_ms < time_ms and row == self._past.last_row(self._channel, code):
             return True
         return row in self._alike_of(code, known, unpublished)

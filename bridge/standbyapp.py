@@ -89,6 +89,7 @@ class StandbyApp:
             universes={},
             on_wants=lambda _: None,
             on_refused=lambda _: None,
+            day_start_ms=lambda: 0,
         )
         metrics = self._metrics
         metrics.observe_figures(

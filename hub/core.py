@@ -59,6 +59,7 @@ class Hub:
         universes: named lists of codes and patterns.
         on_wants: called with the topic strings that clients want, when they change: see `hub.router.Router`.
         on_refused: called with a reason for every row that could not be published.
+        day_start_ms: tells when the source's current trading day began (epoch ms), by its own clock.
         store: where everything is written before anybody sees it.
         reference: what is known of instruments.
     """
@@ -73,6 +74,7 @@ class Hub:
         universes: Mapping[str, Sequence[str]],
         on_wants: Callable[[Set[str]], None],
         on_refused: Callable[[str], None],
+        day_start_ms: Callable[[], int],
         store: Store = NO_STORE,
         reference: Reference | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Hub:
         self.source = source
         self.channels: Set[str] = frozenset(channels) | {STATUS}
         self.history = history
+        self.day_start_ms = day_start_ms
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()
         self.reference = reference or Reference(universes)
@@ -92,7 +95,7 @@ class Hub:
         self.on_delivered: Callable[[], None] = _nothing
         """Called when live clients were given what was published: it is written, and may be shown to anybody."""
         self.on_stored: Callable[[int], None] = _stored_nothing
-        """Called with the newest number of a batch that the store has and that was delivered."""
+        """Called with the newest number of a batch that was delivered, and written where the store still can."""
         self._on_refused = on_refused
         self._store = store
         self._turn: Turn = []

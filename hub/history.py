@@ -249,9 +249,12 @@ class History:
             found += self._notices[begin:end]
         return found
 
-    def notices_today(self, up_to: int) -> Sequence[GapNotice]:
-        """The gap notices of the newest trading day that is held, up to those right after row ``up_to``."""
-        return self.notices(0 if self.past is None else self.past.day_first_at - 1, up_to)
+    def notices_since(self, time_ms: int, up_to: int) -> Sequence[GapNotice]:
+        """The gap notices from the trading day of a time on, up to those right after row ``up_to``.
+
+        No file of an earlier day is opened for it.
+        """
+        return self.notices(0 if self.past is None else self.past.day_first_at(time_ms) - 1, up_to)
 
     def first_seq(self, topic: Topic) -> int:
         """The number of a topic's oldest row that is held, in memory or on disk; above its newest where none is."""
@@ -274,6 +277,15 @@ class History:
         if seq >= topic.first_seq or self.past is None:
             return topic.at_of(seq)
         return self.past.at_of_many({topic: seq})[topic]
+
+    def ats_of(self, seqs: Mapping[Topic, int]) -> dict[Topic, int]:
+        """The arrival numbers of rows that are held, one for each topic."""
+        self.index()
+        behind = {topic: seq for topic, seq in seqs.items() if seq < topic.first_seq}
+        found = {topic: topic.at_of(seq) for topic, seq in seqs.items() if topic not in behind}
+        if behind and self.past is not None:
+            found.update(self.past.at_of_many(behind))
+        return found
 
     def first_since(self, topics: Iterable[Topic], time_ms: int) -> dict[Topic, tuple[int, bool]]:
         """By topic, the number of its first row with ``time`` at or after ``time_ms``; above its newest: there is none.

@@ -198,6 +198,7 @@ def gap(epoch: str, loss: Loss, request_id: RequestId, cause: str = "evicted") -
         to=loss.last,
         from_time=loss.first_time_ms,
         to_time=loss.last_time_ms,
+        by=None,
     )
 
 
@@ -212,4 +213,5 @@ def upstream_gap(epoch: str, notice: GapNotice, request_id: RequestId) -> Gap:
         to=None,
         from_time=notice.from_ms,
         to_time=notice.to_ms,
+        by=None,
     )

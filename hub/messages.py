@@ -183,7 +183,10 @@ class Pong(Message):
 
 
 class Gap(Message):
-    """Rows that the client will not get: ``from`` to ``to`` (seq, inclusive)."""
+    """Rows that the client will not get: ``from`` to ``to`` (seq, inclusive).
+
+    ``by``: what a gap was filled from, later. No gap says that yet.
+    """
 
     topic: str
     epoch: str
@@ -192,6 +195,7 @@ class Gap(Message):
     to: int | None
     from_time: int | None
     to_time: int | None
+    by: str | None
 
 
 class Slow(Message):

@@ -42,9 +42,8 @@ class Past(Protocol):
     def at(self) -> int:
         """Arrival number of the newest row."""
 
-    @property
-    def day_first_at(self) -> int:
-        """Arrival number of the first row of the newest trading day, or that of the next row."""
+    def day_first_at(self, time_ms: int) -> int:
+        """Arrival number of the first row of a time's trading day, or of the newest day before it; else of all."""
 
     def load(self, at: int) -> Segment | None:
         """A segment that contains a row; None when that is not held. It may be shared: don't change it."""

@@ -5,6 +5,7 @@ row, gets a gap and a snapshot.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 
 from hub.cursor import Loss
 from hub.history import History
@@ -12,7 +13,7 @@ from hub.jobs import HistoryJob, Job, gap, snapshot, upstream_gap
 from hub.messages import Gap
 from hub.past import GapNotice
 from hub.topic import Topic
-from hub.topics import Selector, concerns
+from hub.topics import Selector, concerns, parse
 from hub.wire import RequestId
 
 
@@ -39,6 +40,7 @@ class Recovery:
         self._begins: dict[Topic, int] = {}
         self._after_at: int | None = None  # what came after this was missed, gap notices included
         self._since_ms: int | None = None
+        self._missed: dict[GapNotice, None] | None = None  # where only numbers tell what was missed: these, in order
 
     @property
     def unrecovered(self) -> list[str]:
@@ -70,7 +72,8 @@ class Recovery:
         Args:
             held: what the client observes already: a position says nothing of that.
             epoch: of the position.
-            at: arrival number up to which topics that ``seqs`` does not name are complete; None: they get a snapshot.
+            at: arrival number up to which topics that ``seqs`` does not name are complete; None: they get a snapshot,
+                and what was missed of gap notices is judged by the numbers.
             seqs: by topic, the number of the last row that the client has.
         """
         knows_epoch = epoch == self._epoch
@@ -79,6 +82,7 @@ class Recovery:
             self._after_at = at
         self._never_spoke(held, epoch, seqs, knows_epoch=knows_epoch, knows_at=knows_at)
         unnamed = []
+        lasts: dict[Topic, int] = {}
         for topic in topics:
             last = seqs.get(topic.name, -1)
             if last > topic.seq or not (knows_at if last < 0 else knows_epoch):
@@ -89,6 +93,7 @@ class Recovery:
                 if last + 1 < first:
                     self._lost(topic, last + 1, first - 1)
                 self._from(topic, max(last + 1, first))
+                lasts[topic] = last
             elif at is not None:
                 unnamed.append(topic)
             else:
@@ -97,15 +102,19 @@ class Recovery:
             if is_lost:
                 self._lost(topic, 1, first - 1)
             self._from(topic, first)
+        if at is None:
+            self._missed = dict.fromkeys(self._missed_after(lasts))
 
     @property
     def notices(self) -> list[Gap]:
-        """The gaps of the source from before the first row that is sent: of the day, for a beginning by time."""
-        if self._since_ms is None:
-            return []
+        """The gaps of the source from before the first row that is sent; `jobs` has those after an arrival number."""
         up_to = self._history.cursor_before(self._begins).at - 1 if self._begins else self._cut
-        notices = filter(self._hears, self._history.notices_today(up_to))
-        return [upstream_gap(self._epoch, notice, self._request_id) for notice in notices]
+        notices: Iterable[GapNotice] = ()
+        if self._since_ms is not None:
+            notices = self._history.notices_since(self._since_ms, up_to)
+        elif self._missed:
+            notices = [notice for notice in self._missed if notice.after_at <= up_to]
+        return [upstream_gap(self._epoch, notice, self._request_id) for notice in filter(self._hears, notices)]
 
     def jobs(self, before_at: int) -> list[Job]:
         """What sends it: snapshot, then history. ``before_at`` is the position of the client before."""
@@ -133,8 +142,27 @@ class Recovery:
             self._left_at_cut -= 1
             if self._left_at_cut < 0:
                 return False
+        if self._missed is not None and notice not in self._missed:
+            return False
         is_before = notice.to_ms is not None and notice.to_ms < (self._since_ms or 0)
         return not is_before and concerns(notice.topic, self._selectors)
+
+    def _missed_after(self, lasts: Mapping[Topic, int]) -> list[GapNotice]:
+        """The gap notices that come after the last row that the client has of a topic that they concern.
+
+        Args:
+            lasts: by topic, the number of that row; 0 where the client has none.
+        """
+        history = self._history
+        held = {topic: last for topic, last in lasts.items() if last >= max(1, history.first_seq(topic))}
+        # Where a row is not held nobody knows where it was: then all is told that still can be.
+        lower = history.cursor_before(held).at if len(held) == len(lasts) else 0
+        notices = history.notices(lower, self._cut) if lasts else ()
+        if not notices:
+            return []
+        ats = {topic.name: 0 for topic in lasts} | {topic.name: at for topic, at in history.ats_of(held).items()}
+        after = {name: _lowest(name, ats) for name in {notice.topic for notice in notices}}
+        return [notice for notice in notices if after[notice.topic] <= notice.after_at]
 
     def _never_spoke(
         self, held: Sequence[Selector], epoch: str, seqs: Mapping[str, int], *, knows_epoch: bool, knows_at: bool
@@ -173,12 +201,23 @@ class Recovery:
                 to=None,
                 from_time=None,
                 to_time=None,
+                by=None,
             )
         )
 
 
 def _covered(selectors: Sequence[Selector], channel: str, code: str) -> bool:
     return any(selector.channel == channel and selector.matches(code) for selector in selectors)
+
+
+def _lowest(said_of: str, ats: Mapping[str, int]) -> float:
+    """The lowest of the arrival numbers of those topics that a topic or pattern is about."""
+    if said_of in ats:
+        return ats[said_of]
+    selector = parse(said_of, {})
+    topics = ((name.partition(":"), at) for name, at in ats.items())
+    found = (at for (channel, _, code), at in topics if channel == selector.channel and selector.matches(code))
+    return min(found, default=inf)
 
 
 def _is_held(selector: Selector, held: Sequence[Selector]) -> bool:

@@ -175,7 +175,7 @@ def plan_replay(
     cursor.until = up_to
     around: tuple[Sequence[GapNotice], Sequence[GapNotice]] = (), ()
     if not isinstance(begin, Seq) and not isinstance(end, Seq):  # the times in a range may be those of no row
-        before = history.notices_today(cursor.at - 1 if begins else history.at)
+        before = history.notices_since(begin or 0, cursor.at - 1 if begins else history.at)
         around = before, history.notices(up_to + 1, history.at) if begins else ()
     from_ms, to_ms = (begin if isinstance(begin, int) else None), (end if isinstance(end, int) else None)
     wanted = Range(begins, from_ms, to_ms, up_to, selectors)

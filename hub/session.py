@@ -49,9 +49,6 @@ from hub.topics import Selector, TopicError, concerns
 from hub.wire import RequestId
 
 PROTOCOL: Final = "argus.v1"
-DAY_MS: Final = 86_400_000
-SHANGHAI_MS: Final = 28_800_000
-"""China's clocks are eight hours ahead of UTC, all year."""
 
 MAX_PATTERNS: Final = 256
 """Patterns and universes that one client may hold: each is held against every instrument when it is subscribed."""
@@ -338,7 +335,7 @@ class Session:
         if since is None:
             recovery.with_snapshot(fresh)
         elif since == "open":
-            recovery.since_time(fresh, _day_start_ms(hub.history.time_ms))
+            recovery.since_time(fresh, hub.day_start_ms())
         elif isinstance(since, Since):
             if isinstance(since.time, int) and (since.epoch, since.at, since.seq) == (UNSET, UNSET, UNSET):
                 recovery.since_time(fresh, since.time)
@@ -397,8 +394,3 @@ class Session:
         if not reference.instruments:
             raise RequestError("unavailable", f"the source {self._hub.source.name!r} has not told of its instruments")
         self.outbox.send(InstrumentList(id=request.id, instruments=reference.select(request.pattern)))
-
-
-def _day_start_ms(time_ms: int) -> int:
-    """Midnight in Shanghai of the day of an exchange time."""
-    return max(0, (time_ms + SHANGHAI_MS) // DAY_MS * DAY_MS - SHANGHAI_MS)

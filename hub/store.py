@@ -1,7 +1,7 @@
 """Where a turn of the hub is written before anybody sees it: the journal, or nowhere.
 
 Once the journal can't be written any more the hub goes on without it: live comes first. That is told once, and from
-then on by whoever is asked how the hub is.
+then on by whoever is asked how the hub is. Batches are acknowledged all the same, as where there never was a journal.
 """
 
 import logging

@@ -120,10 +120,11 @@ class FeedSource:
     def now_ms(self) -> int:
         """The feeder's clock, running on since it was told last.
 
-        Where none was told: the wall clock or, of a simulated market, which has a time of its own, that of its rows.
+        Where none was told: the wall clock or, of a simulated market, which has a time of its own, that of its rows,
+        be they from before the hub's start.
         """
         if self._clock is None:
-            return self._rows_ms or self._wall_ms()
+            return self._rows_ms or (self.simulated and self._kept_ms()) or self._wall_ms()
         # What is told may be a second old when it comes, which a fast market counts as many: never behind the rows.
         clock, told_s = self._clock
         return max(self._rows_ms, clock.time + int((self._monotonic_s() - told_s) * 1000 * clock.pace))
@@ -276,6 +277,10 @@ class FeedSource:
         known = [topic for topic in topics if _is_topic(topic)]
         for topic in known or [f"{channel}:*" for channel in sorted(self.channels)]:
             sink.interrupt(Interruption(topic, from_ms, to_ms))
+
+    def _kept_ms(self) -> int:
+        newest = self._newest()
+        return 0 if newest is None else newest[0]
 
     def _report(self, status: SourceStatus) -> None:
         if self._sink is not None and status != self._reported:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from hub.calendar import shanghai_day
 from hub.journal.archive import Archive
 from hub.journal.finder import Finder
 from hub.journal.marks import NEVER_MS, Mark
@@ -12,6 +13,9 @@ from hub.journal.tally import Tally
 from hub.past import GapNotice
 from hub.segment import Segment
 from hub.topic import Topic
+
+_FAR_MS: Final = 250_000_000_000_000
+"""No file is of a day after that (the year 9892), and not much later dates end."""
 
 _Answer = TypeVar("_Answer")
 
@@ -68,11 +72,15 @@ class Past:
         """Arrival number of the oldest row that is held; above ``at`` where none is."""
         return self._archive.base.at + 1
 
-    @property
-    def day_first_at(self) -> int:
-        """Arrival number of the first row of the newest trading day that is held, or that of the next row."""
+    def day_first_at(self, time_ms: int) -> int:
+        """Arrival number of the first row of a time's trading day, or of the newest day before it; else of all.
+
+        A day that has no row yet begins with the next row.
+        """
         parts = self._archive.parts
-        first = next(part for part in parts if part.name.day == parts[-1].name.day)
+        day = shanghai_day(min(max(0, time_ms), _FAR_MS)).isoformat()
+        newest = next((part for part in reversed(parts) if part.name.day <= day), parts[0])
+        first = next(part for part in parts if part.name.day == newest.name.day)
         return max(first.base.at + 1, self.first_at)
 
     def load(self, at: int) -> Segment | None:

@@ -5,6 +5,7 @@ import gc
 import socket
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.bridge.support.running_app import (
     running,
 )
 from tests.e2e.support.plain_client import plain_client
-from tests.hub.support.core import EPOCH, tick
+from tests.hub.support.core import EPOCH, Client, tick
 from tests.hub.support.served_hub import ask, until
 
 
@@ -299,6 +300,65 @@ async def test_a_row_that_the_history_ends_with_is_a_repeat() -> None:
     await app._run_source()
     assert opened.history.at == 1
     assert app._intake.refused == {"repeat": 1}
+    assert "argus_rows_unproven_total 0.0" in app._metrics.page().decode()
+    app._intake._past._lookback.unanswered += 2
+    assert "argus_rows_unproven_total 2.0" in app._metrics.page().decode()
+
+
+def shanghai_ms(day: int, hour: int, minute: int = 0) -> int:
+    """A time of June 2022 in Shanghai; the third is a holiday (Friday), the sixth a Monday."""
+    return int(datetime(2022, 6, day, hour, minute, tzinfo=timezone(timedelta(hours=8))).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        (shanghai_ms(2, 15), [2, 3]),
+        (shanghai_ms(2, 22), [2, 3]),
+        (shanghai_ms(3, 10), [2, 3]),
+        (shanghai_ms(5, 10), [2, 3]),
+        (shanghai_ms(6, 0), []),
+        (shanghai_ms(6, 8, 50), []),
+    ],
+)
+async def test_since_open_begins_with_the_trading_day_that_the_sources_clock_is_in(
+    now_ms: int, expected: list[int]
+) -> None:
+    source = Scripted(clock_ms=now_ms)
+    app = app_of(source)
+    times = [shanghai_ms(1, 14), shanghai_ms(2, 9, 30), shanghai_ms(2, 14)]
+    app._hub.publish("tick", [tick("600000.SH", time_ms) for time_ms in times], 1)
+    client = Client(app._hub)
+    client.ask("subscribe", topics=["tick:*"], since="open")
+    client.pump()
+    assert [what[2] for what in client.told() if what[0] == "replay"] == expected
+
+
+async def test_a_row_of_the_day_to_come_takes_nothing_from_since_open() -> None:
+    source = Scripted(clock_ms=shanghai_ms(2, 15))
+    app = app_of(source)
+    batch = Batch("tick", [tick("600000.SH", shanghai_ms(2, 14)), tick("600001.SH", shanghai_ms(3, 14))], 7)
+    source.runs = [lambda sink: sink.deliver(batch)]
+    await app._run_source()
+    client = Client(app._hub)
+    client.ask("subscribe", topics=["tick:*"], since="open")
+    client.pump()
+    assert client.told() == [("subscribed",), ("replay", "600000.SH", 1), ("replay", "600001.SH", 1)]
+
+
+async def test_since_open_and_the_files_of_the_journal_go_by_the_same_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Scripted([connect_and_stay], clock_ms=shanghai_ms(3, 10))
+    source.trading_days = frozenset({date(2022, 6, 2), date(2022, 6, 6)})
+    app = app_of(source)
+    rolled: list[date] = []
+    monkeypatch.setattr(app._hub, "roll", rolled.append)
+    for now_ms in shanghai_ms(3, 10), shanghai_ms(6, 1):
+        source.clock_ms = now_ms
+        looking = asyncio.create_task(app._look())
+        await until(lambda: rolled)
+        looking.cancel()
+        day = rolled.pop()
+        assert app._hub.day_start_ms() == shanghai_ms(day.day, 0)
 
 
 async def test_a_hub_with_a_source_of_its_own_has_no_door_for_feeders() -> None:

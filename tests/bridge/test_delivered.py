@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from bridge.delivered import DeliveredRows
-from bridge.repeats import PastTopic
+from bridge.repeats import Delivered, PastTopic, Unpublished
 from hub.history import History
+from hub.lookback import PAGES
 from hub.schema import STATUS, Row
 from tests.hub.support.core import packed, row_of, tick
-from tests.hub.support.journaled import deliver, hub_of, open_history
+from tests.hub.support.journaled import deliver, hub_of, kill, open_history
+from tests.hub.test_journal_model import small_files
 
 
 def history() -> History:
@@ -84,3 +86,29 @@ def test_a_history_from_disk_tells_its_rows_though_memory_has_none(tmp_path: Pat
     assert list(delivered.rows_at("tick", "600000.SH", 7)) == [given_as(given)]
     assert list(delivered.rows_at("tick", "600000.SH", 6)) == []
     opened.close()
+
+
+def test_rows_that_come_again_in_their_order_are_searched_for_a_few_times_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [tick(code, time_ms, 8.5) for time_ms in range(1, 31) for code in ("600000.SH", "600001.SH")]
+    with small_files():  # pages of four rows
+        opened = open_history(tmp_path)
+        hub = hub_of(opened)
+        for row in rows:
+            deliver(hub, row)
+        kill(opened)
+        opened = open_history(tmp_path)
+        past = DeliveredRows(opened.history, "")
+        search, searches = past._lookback._search, []
+        monkeypatch.setattr(past._lookback, "_search", lambda *what: searches.append(what) or search(*what))
+        monkeypatch.setattr(past._lookback, "_monotonic_s", lambda: 1.0)
+        delivered = Delivered("tick", past)
+        for topic in past.topics():
+            delivered.restore(topic)
+        again = packed(*rows)
+        for code, time_ms, row in zip(again.codes, again.times, again.packed, strict=True):
+            assert delivered.is_repeat(code, time_ms, row, Unpublished(again, []))
+        assert 1 < len(searches) < 2 * len(rows) / 4 / PAGES, "a search brings so many pages of four rows"
+        assert past.unproven == 0
+        kill(opened)

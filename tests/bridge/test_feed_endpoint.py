@@ -538,6 +538,14 @@ async def test_a_simulated_market_that_tells_no_clock_is_where_its_newest_row_is
         assert fed.source.now_ms() == max(row[1] for row in fed.sink.batches[0].rows) != 5
 
 
+async def test_a_simulated_market_that_has_not_come_back_yet_is_where_its_newest_kept_row_is() -> None:
+    async with fed_hub(newest=(TEN_MS, 17)) as fed:
+        fed.source._wall_ms = lambda: 5
+        assert fed.source.now_ms() == 5
+        fed.source.simulated = True
+        assert fed.source.now_ms() == TEN_MS
+
+
 async def test_a_feeder_waits_at_the_door_until_the_hub_takes_batches() -> None:
     async with fed_hub(starts=False) as fed, plain_feeder(fed.url) as feeder:
         waiting = asyncio.create_task(feeder.hello())

@@ -167,6 +167,7 @@ class Market(RuleBasedStateMachine):
             universes=UNIVERSES,
             on_wants=self._wants,
             on_refused=self._refused,
+            day_start_ms=lambda: 0,
             store=self.opened.store,
         )
 

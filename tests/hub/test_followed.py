@@ -32,6 +32,7 @@ def of(feed: Hub, at: int, known_at: int, *, lost: bool = False, ring_rows: int 
         universes={},
         on_wants=lambda _: None,
         on_refused=lambda _: None,
+        day_start_ms=lambda: 0,
     )
 
 

@@ -157,10 +157,10 @@ def test_a_start_on_another_day_begins_a_file_of_that_day(tmp_path: Path) -> Non
     model = write_some(tmp_path)
     journal, restored = open_for(tmp_path, model, SETTINGS, day=date(2026, 3, 3))
     assert (restored.day, journal.day) == ("2026-03-02", "2026-03-03")
-    assert journal.day_first_at == 3
+    assert journal.day_first_at(10**20) == 3
     check(journal, model)
     model.append(journal, model.stretch("tick", [("1.SZ", 50)]))
-    assert journal.day_first_at == 3
+    assert journal.day_first_at(10**20) == 3
     check(journal, model)
     kill(journal)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -155,20 +155,28 @@ def test_a_batch_without_rows_is_no_row_and_counts_as_written(tmp_path: Path) ->
     kill(journal)
 
 
-def test_the_first_row_of_the_trading_day_is_known_across_its_files(tmp_path: Path) -> None:
+def noon_ms(day: int) -> int:
+    """Noon in Shanghai of a day of March 2026."""
+    return int(datetime(2026, 3, day, 4, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_the_first_row_of_a_trading_day_is_known_across_its_files(tmp_path: Path) -> None:
     model = Model()
     settings = replace(SETTINGS, part_bytes=300)
     journal, _ = open_for(tmp_path, model, settings)
-    assert journal.day_first_at == 1
+    assert journal.day_first_at(noon_ms(2)) == 1
     model.append(journal, model.stretch("tick", [("1.SZ", 1)] * 3))
     journal.roll(date(2026, 3, 3))
-    assert journal.day_first_at == 4
+    assert journal.day_first_at(noon_ms(3)) == 4
     for _ in range(5):
         model.append(journal, model.stretch("tick", [("1.SZ", 1)] * 3))
     assert len(list(tmp_path.glob("*2026-03-03.rows"))) > 2
-    assert journal.day_first_at == 4
+    assert journal.day_first_at(noon_ms(3)) == 4
     journal.roll(date(2026, 3, 3))
-    assert journal.day_first_at == 4
+    assert journal.day_first_at(noon_ms(3)) == 4
+    journal.roll(date(2026, 3, 9))
+    firsts = [journal.day_first_at(time_ms) for time_ms in (-(10**20), *map(noon_ms, (1, 2, 3, 8, 9, 10)), 10**20)]
+    assert firsts == [1, 1, 1, 4, 4, 19, 19, 19]
     kill(journal)
 
 

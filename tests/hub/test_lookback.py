@@ -9,7 +9,7 @@ import pytest
 
 from hub.history import History
 from hub.journal import JournalSettings
-from hub.lookback import KEPT_PAGES, PAGES, SEARCH_S, Lookback
+from hub.lookback import KEPT_PAGES, PAGES, SEARCH_S, TELL_EVERY_S, Lookback
 from hub.opening import Opened, with_journal
 from hub.store import Published
 from hub.topic import Topic
@@ -116,3 +116,49 @@ def test_searching_ends_when_it_has_taken_too_much_of_a_second_and_goes_on_in_th
     assert seqs(lookback.rows_at(topic(opened), 9)) == []
     clock.now_s += 1
     assert seqs(lookback.rows_at(topic(opened), 9)) == [9]
+
+
+def test_what_there_was_no_time_for_is_counted_and_told_now_and_then(
+    opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    lookback = Lookback(opened.history, clock)
+
+    def ask_too_much() -> None:
+        clock.step_s = SEARCH_S * 1.1
+        assert seqs(lookback.rows_at(topic(opened), 1)) == [1]
+        clock.step_s = 0.0
+        for time_ms in 7, 8, 9:
+            assert seqs(lookback.rows_at(topic(opened), time_ms)) == []
+
+    ask_too_much()
+    assert lookback.unanswered == 3
+    assert seqs(lookback.rows_at(topic(opened), 1)) == [1]
+    assert lookback.unanswered == 3, "that was answered"
+    lookback._pages.clear()
+    clock.now_s += 2
+    ask_too_much()
+    lookback._pages.clear()
+    clock.now_s += TELL_EVERY_S
+    ask_too_much()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert ["(1 so far)" in told[0], "(7 so far)" in told[1], len(told)] == [True, True, 2]
+
+
+def test_what_comes_again_in_its_order_is_found_however_much_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.lookback.EARNED_S", SEARCH_S / 5)
+    opened = written(tmp_path, *[(A, time_ms) for time_ms in range(1, 101)])
+    clock = Clock()
+    lookback = Lookback(opened.history, clock)
+    clock.step_s = SEARCH_S / 3
+    searches = 0
+    for time_ms in range(1, 101):
+        before_s = clock.now_s
+        assert msgpack.unpackb(next(lookback.rows_at(topic(opened), time_ms)))[1] == time_ms
+        searches += clock.now_s > before_s
+    assert clock.now_s < 1, "all within a second"
+    assert searches * clock.step_s > 2 * SEARCH_S
+    assert lookback.unanswered == 0
+    opened.close()

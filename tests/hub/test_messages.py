@@ -256,7 +256,7 @@ def test_what_looks_like_a_request_is_read_or_refused(fields: dict[str, Any]) ->
             },
         ),
         (
-            messages.Gap(topic="t", epoch="e", cause="evicted", from_=1, to=None, from_time=None, to_time=2),
+            messages.Gap(topic="t", epoch="e", cause="evicted", from_=1, to=None, from_time=None, to_time=2, by=None),
             {
                 "type": "gap",
                 "topic": "t",
@@ -266,6 +266,7 @@ def test_what_looks_like_a_request_is_read_or_refused(fields: dict[str, Any]) ->
                 "to": None,
                 "from_time": None,
                 "to_time": 2,
+                "by": None,
             },
         ),
         (

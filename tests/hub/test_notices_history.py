@@ -142,6 +142,71 @@ def test_a_position_that_is_not_known_brings_a_snapshot_and_no_gap_of_the_source
     assert [message["cause"] for message in client.messages() if message["type"] == "gap"] == ["epoch"]
 
 
+# Resume without an arrival number
+
+
+def position(**seqs: int) -> dict[str, Any]:
+    """A position that names topics only: A, B and C by these letters."""
+    names = {"a": A, "b": B, "c": C}
+    return {"epoch": EPOCH, "seq": {f"tick:{names[letter]}": seq for letter, seq in seqs.items()}}
+
+
+@pytest.mark.parametrize(
+    ("seqs", "expected"),
+    [
+        ({"a": 1}, [gap(), *replay(A, 2, 3, 4), gap("tick:*.SH")]),
+        ({"a": 2}, [*replay(A, 3, 4), gap("tick:*.SH")]),
+        ({"a": 4}, [gap("tick:*.SH")]),
+        ({"b": 4}, [gap("tick:*.SH")]),
+        ({"b": 1}, [gap(), *replay(B, 2), gap(f"tick:{B}"), *replay(B, 3, 4), gap("tick:*.SH")]),
+        ({"b": 2}, [gap(f"tick:{B}"), *replay(B, 3, 4), gap("tick:*.SH")]),
+        ({"b": 3}, [*replay(B, 4), gap("tick:*.SH")]),
+        ({"a": 0}, [*replay(A, 1), gap(), *replay(A, 2, 3, 4), gap("tick:*.SH")]),
+        ({"a": 4, "b": 2}, [gap(f"tick:{B}"), *replay(B, 3, 4), gap("tick:*.SH")]),
+        ({"a": 1, "b": 4}, [gap(), *replay(A, 2, 3, 4), gap("tick:*.SH")]),
+    ],
+)
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_a_resume_by_numbers_has_the_gaps_after_the_last_row_of_each_topic(
+    seqs: dict[str, int], expected: Story, is_quiet: bool
+) -> None:
+    hub = market()
+    if not is_quiet:  # what others say changes nothing
+        speak(hub, C)
+    topics = [f"tick:{code}" for letter, code in (("a", A), ("b", B)) if letter in seqs]
+    assert ask(Client(hub), "subscribe", *topics, since=position(**seqs)) == expected
+
+
+def test_a_gap_long_before_the_first_new_row_is_told_to_who_resumes_by_numbers() -> None:
+    hub = make_hub()
+    speak(hub, A, B)
+    announce(hub, "tick:*")
+    announce(hub, f"tick:{B}")
+    speak(hub, *[B] * 9, A)
+    assert ask(Client(hub), "subscribe", f"tick:{A}", since=position(a=1)) == [gap(), *replay(A, 2)]
+    assert ask(Client(hub), "subscribe", f"tick:{A}", since=position(a=2)) == []
+
+
+def test_a_resume_by_numbers_tells_nothing_of_topics_that_get_a_snapshot() -> None:
+    hub = market()
+    announce(hub, "tick:*.SZ")
+    story = ask(Client(hub), "subscribe", "tick:*", since=position(b=4))
+    assert story == [gap("tick:*.SH"), ("snapshot", A, 4)]
+    assert ask(Client(hub), "subscribe", "tick:*", since={"epoch": EPOCH, "seq": {}}) == [
+        ("snapshot", A, 4),
+        ("snapshot", B, 4),
+    ]
+
+
+def test_who_resumes_by_numbers_that_memory_has_let_go_is_told_of_all_that_is_known() -> None:
+    hub = make_hub(ring_bytes=1)
+    speak(hub, A, *[B] * 12)
+    announce(hub)
+    speak(hub, *[A] * 2)
+    story = ask(Client(hub), "subscribe", f"tick:{A}", since=position(a=0))
+    assert story == [("gap", f"tick:{A}", 1, 1), gap(), *replay(A, 2, 3)]
+
+
 # Replay
 
 

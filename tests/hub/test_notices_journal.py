@@ -1,5 +1,6 @@
 """Gaps of the source that memory has let go: found in the journal, and told to whoever lagged in any case."""
 
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,77 @@ def test_when_the_journal_fails_gaps_go_on_being_told(tmp_path: Path, rows: int)
         lagging.pump()
         story = [what for what in lagging.told() if what[0] == "gap" and what[2] is None]
         assert story == [gap("tick:60*"), gap("tick:6*"), gap()]
+
+
+# From day to day
+
+
+@pytest.mark.parametrize("op", ["subscribe", "replay"])
+@pytest.mark.parametrize(
+    ("from_ms", "gaps"),
+    [(0, [gap("tick:60*"), gap(), gap("tick:6*")]), (3, [gap(), gap("tick:6*")]), (5, [gap("tick:6*")])],
+)
+def test_a_gap_before_the_first_row_is_told_on_a_later_trading_day_too(
+    tmp_path: Path, op: str, from_ms: int, gaps: Story
+) -> None:
+    with journalled(tmp_path) as j:
+        j.speak(B, B)
+        j.announce("tick:60*", 1, 2)
+        j.announce("tick:*", 2, 4)
+        j.speak(B, B)
+        j.announce("tick:6*", 4, 5)
+        j.next_day()
+        j.speak(B, A)  # the first row of A is of this day
+        j.next_day()
+        j.speak(B)
+        range_ = {"since": {"time": from_ms}} if op == "subscribe" else {"from": from_ms}
+        assert ask(Client(j.hub), op, f"tick:{A}", **range_) == [*gaps, *replay(A, 1)]
+
+
+def test_a_gap_of_a_trading_day_whose_rows_are_over_is_told(tmp_path: Path) -> None:
+    with journalled(tmp_path) as j:
+        j.speak(A)
+        j.announce("tick:*", 1, 2)
+        j.next_day()
+        j.speak(B)
+        j.next_day()
+        j.speak(B)
+        assert ask(Client(j.hub), "subscribe", f"tick:{A}", since={"time": 2}) == [gap()]
+        assert ask(Client(j.hub), "replay", f"tick:{A}", **{"from": 2}) == [gap()]
+
+
+def test_a_gap_of_unknown_end_belongs_to_its_trading_day(tmp_path: Path) -> None:
+    with journalled(tmp_path) as j:
+        j.speak(A)
+        j.announce("tick:60*")
+        j.speak(B)  # what comes after the last row of a day belongs to both
+        j.next_day()
+        j.announce("tick:6*")
+        j.next_day()
+        j.announce("tick:*")
+        j.speak(A)
+        morning_ms = int(datetime.combine(j.day - timedelta(days=1), time(1), UTC).timestamp() * 1000)
+        assert ask(Client(j.hub), "subscribe", f"tick:{A}", since={"time": morning_ms}) == [gap("tick:6*"), gap()]
+        assert ask(Client(j.hub), "replay", f"tick:{A}", **{"from": morning_ms}) == [gap("tick:6*"), gap()]
+
+
+@pytest.mark.parametrize("ring", [{}, {"ring_bytes": 1}, {"ring_rows": 1}], ids=["in memory", "by segment", "by share"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_who_resumes_by_numbers_is_told_of_gaps_wherever_its_last_rows_are(
+    tmp_path: Path, ring: dict[str, int], restarted: bool
+) -> None:
+    with journalled(tmp_path, **ring) as j:
+        fill(j)
+        j.next_day()
+        j.speak(C, C)
+        if restarted:
+            j.restart()
+        for seq in range(19):
+            story = [what for what in ALL_OF_IT if what[1] != B and what != gap(f"tick:{B}")]
+            since = {"epoch": j.hub.epoch, "seq": {f"tick:{A}": seq}}
+            told = ask(Client(j.hub), "subscribe", f"tick:{A}", since=since)
+            begin = 0 if seq == 0 else story.index(("replay", A, seq)) + 1
+            assert told == story[begin:]
+        since = {"epoch": j.hub.epoch, "seq": {f"tick:{B}": 1}}
+        story = [gap(), *replay(B, 2), gap(f"tick:{B}"), gap("tick:*.SH")]
+        assert ask(Client(j.hub), "subscribe", f"tick:{B}", since=since) == story

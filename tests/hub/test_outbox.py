@@ -406,6 +406,7 @@ def test_rows_that_left_while_the_client_lagged_are_told_ahead_of_the_next_row()
         "to": 2,
         "from_time": 1,
         "to_time": 1,
+        "by": None,
     }
     assert told(messages) == [("replay", A, 3), ("live", A, 4)]
 

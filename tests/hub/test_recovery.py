@@ -194,7 +194,7 @@ def test_a_position_of_an_epoch_that_is_not_known_is_an_epoch_gap_and_a_snapshot
     client.ask("subscribe", topics=["tick:*"], since={"epoch": epoch, "at": 1, "seq": {f"tick:{A}": 1}}, id=7)
     reply, *gaps = client.messages()
     assert (reply["recovered"], reply["unrecovered"], reply["replayed"]) == (False, [f"tick:{A}", f"tick:{B}"], 0)
-    unknown = {"to": None, "from_time": None, "to_time": None}
+    unknown = {"to": None, "from_time": None, "to_time": None, "by": None}
     of_all = {"type": "gap", "id": 7, "epoch": epoch, "cause": "epoch", **unknown}
     assert gaps == [of_all | {"topic": f"tick:{A}", "from": 2}, of_all | {"topic": f"tick:{B}", "from": None}]
     client.pump()
@@ -296,6 +296,7 @@ def test_rows_after_the_number_that_were_let_go_are_announced_and_then_come_thos
         "to": 4,
         "from_time": None,
         "to_time": 4,
+        "by": None,
     }
     client.pump()
     assert client.told() == replay(A, 5, 6)

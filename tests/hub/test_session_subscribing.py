@@ -7,11 +7,11 @@ import pytest
 import hub.history
 import hub.jobs
 import hub.outbox
-from hub.session import DAY_MS
 from tests.hub.support.core import EPOCH, MSGPACK, Client, make_hub, publish, row_of, tick
 
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
 MIDNIGHT_MS = 1_654_012_800_000
+DAY_MS = 86_400_000
 """2022-06-01 00:00 in Shanghai."""
 
 
@@ -107,13 +107,23 @@ def test_since_a_time_to_come_gives_live_rows_whatever_their_time() -> None:
     assert client.told() == [("subscribed",), *live(A, 2)]
 
 
-@pytest.mark.parametrize("newest_ms", [MIDNIGHT_MS, MIDNIGHT_MS + 5, MIDNIGHT_MS + DAY_MS - 1])
-def test_since_open_gives_every_row_of_the_day_in_shanghai_that_the_newest_row_belongs_to(newest_ms: int) -> None:
+@pytest.mark.parametrize("newest_ms", [MIDNIGHT_MS, MIDNIGHT_MS + 5, MIDNIGHT_MS + 2 * DAY_MS])
+def test_since_open_gives_every_row_from_the_start_of_the_trading_day_on(newest_ms: int) -> None:
     client = make_client()
+    client.hub.day_start_ms = lambda: MIDNIGHT_MS
     client.hub.publish("tick", [tick(A, MIDNIGHT_MS - 1), tick(A, MIDNIGHT_MS), tick(B, newest_ms)], 1)
     client.ask("subscribe", topics=["tick:*"], since="open")
     client.pump()
     assert client.told() == [("subscribed",), *replay(A, 2), *replay(B, 1)]
+
+
+def test_since_open_on_a_trading_day_without_a_row_yet_gives_nothing_of_the_day_before() -> None:
+    client = make_client()
+    client.hub.day_start_ms = lambda: MIDNIGHT_MS
+    client.hub.publish("tick", [tick(A, MIDNIGHT_MS - 1)], 1)
+    client.ask("subscribe", topics=["tick:*"], since="open")
+    speak(client, A)
+    assert client.told() == [("subscribed",), *live(A, 2)]
 
 
 def test_since_open_where_nothing_was_lost_is_recovered() -> None:
@@ -196,6 +206,7 @@ def test_rows_that_history_let_go_are_announced_before_the_rows_that_it_holds() 
         "to": 2,
         "from_time": 1,
         "to_time": 2,
+        "by": None,
     }
     client.pump()
     assert client.told() == replay(A, 3, 4)

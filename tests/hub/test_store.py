@@ -257,6 +257,22 @@ def test_a_journal_error_is_told_in_its_own_words(
     assert journal.failure == "the disk is gone"
 
 
+def test_what_can_no_longer_be_written_is_acknowledged_as_by_a_hub_without_a_journal(
+    opened: Opened, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(hub)
+    client.answer("subscribe", topics=["tick:*"], since="none")
+    stored: list[int] = []
+    hub.on_stored = stored.append
+    deliver(hub, tick("600000.SH", 1), batch=1)
+    fill_the_disk(monkeypatch)
+    for number in 2, 3:
+        deliver(hub, tick("600000.SH", number), batch=number)
+    assert opened.reasons_degraded
+    assert stored == [1, 2, 3]
+    assert client.told() == [("live", "600000.SH", seq) for seq in (1, 2, 3)]
+
+
 def test_without_a_store_nothing_is_written_and_nothing_else_changes() -> None:
     opened = Opened(History(ring_rows=10, ring_bytes=1 << 22), "0123456789abcdef")
     hub = hub_of(opened)

@@ -111,6 +111,7 @@ class Leading:
             universes={},
             on_wants=lambda _: None,
             on_refused=lambda _: None,
+            day_start_ms=lambda: 0,
             store=MarkingStore(opened.store, marks, history, Fed(opened.run, opened.batch)),
         )
         self.publisher = Publisher(

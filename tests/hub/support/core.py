@@ -87,6 +87,7 @@ def make_hub(
         universes={"two": ["600001.SH", "688*.SH"]},
         on_wants=on_wants,
         on_refused=_ignore,
+        day_start_ms=lambda: 0,
     )
 
 

@@ -39,6 +39,7 @@ def hub_of(opened: Opened, on_wants: Callable[[Any], None] = ignore) -> Hub:
         universes={},
         on_wants=on_wants,
         on_refused=ignore,
+        day_start_ms=lambda: 0,
         store=opened.store,
     )
 

@@ -53,6 +53,7 @@ class Journalled:
             universes={"two": ["600001.SH", "688*.SH"]},
             on_wants=_ignore,
             on_refused=_ignore,
+            day_start_ms=lambda: 0,
             store=opened.store,
         )
 
