@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from bridge.check import Check
 from bridge.redis.address import Address, close
 from bridge.redis.relay import RedisRelay
-from bridge.redis.words import explain
+from bridge.redis.words import FAILURES, explain
 from bridge.relay.boundary import RelayAway
 from bridge.relay.state import decode
 from hub.settings import Settings
@@ -55,7 +55,7 @@ async def _checks(address: Address, settings: Settings) -> AsyncIterator[Check]:
     try:
         servers += await _servers(address, client)
         facts = [(await server.info(), await _limits(server), await _ahead_s(server)) for _, server in servers]
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         yield Check("redis", False, f"{address}: {explain(error)}; {_HINT}")
         return
     finally:

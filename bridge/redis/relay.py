@@ -17,14 +17,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.line import AnsweredLine
 from bridge.redis.listening import Incoming, Listening
 from bridge.redis.scripts import Script
-from bridge.redis.words import explain
+from bridge.redis.words import FAILURES, explain
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after, pack, unpack
 
@@ -141,7 +141,7 @@ class RedisRelay:
                     async with asyncio.timeout(TIMEOUT_S):
                         await listening.begin(client.connection_pool, channels, sharded=self._publish == "SPUBLISH")
                 yield incoming
-            except (RedisError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 raise RelayAway(explain(error)) from None
 
     async def state(self) -> bytes:
@@ -248,7 +248,7 @@ class RedisRelay:
 async def _away(call: Awaitable[_Answer]) -> _Answer:
     try:
         return await call
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise RelayAway(explain(error)) from None
 
 

@@ -188,3 +188,15 @@ def test_clocks(ahead_s: float, words: str) -> None:
     check = check_redis_clock(ahead_s)
     assert words in check.text
     assert check.ok is (words == "as this")
+
+
+@needs_redis
+async def test_a_cluster_that_is_none_or_not_there_is_a_line(tmp_path: Path) -> None:
+    code, lines = await ask(f"redis+cluster://127.0.0.1:{free_port()}")
+    assert code == 1
+    assert "no node of the Cluster can be reached" in lines["redis"]
+    async with redis_server(tmp_path) as server:
+        url = f"redis+cluster://127.0.0.1:{server.port}"
+        assert "it is no Cluster" in (await ask(url))[1]["redis"]
+        await server.do("CONFIG", "SET", "requirepass", "secret")
+        assert "it does not know this user or password, or wants one" in (await ask(url))[1]["redis"]
