@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from bridge.check import Check
 from bridge.redis.address import Address, close
@@ -56,7 +56,8 @@ async def _checks(address: Address, settings: Settings) -> AsyncIterator[Check]:
         servers += await _servers(address, client)
         facts = [(await server.info(), await _limits(server), await _ahead_s(server)) for _, server in servers]
     except FAILURES as error:
-        yield Check("redis", False, f"{address}: {explain(error)}; {_HINT}")
+        hint = "" if isinstance(error, ResponseError) else f"; {_HINT}"  # else it is there, and has answered
+        yield Check("redis", False, f"{address}: {explain(error)}{hint}")
         return
     finally:
         for _, server in servers:

@@ -15,7 +15,7 @@ from bridge.relay.boundary import Addition, RelayAway
 from bridge.relay.keeping import Learning
 from bridge.relay.turn import TurnId
 from bridge.relay.wishing import Wishing
-from tests.bridge.support.redis_servers import free_port, needs_redis, redis_server
+from tests.bridge.support.redis_servers import free_port, needs_redis, redis_cluster, redis_server, redis_with_sentinel
 
 pytestmark = needs_redis
 
@@ -87,3 +87,40 @@ async def test_who_waits_for_a_cluster_goes_on_waiting(
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
         await relay.close()
+
+
+async def told_of(url: str) -> str:
+    """What is told of a Redis that can't be used."""
+    relay = RedisRelay(Address.parse(url), "argus", 2)
+    with pytest.raises(RelayAway) as away:
+        await relay.state()
+    await relay.close()
+    return str(away.value)
+
+
+async def test_sentinels_that_are_not_there_or_do_not_know_the_master_are_told_in_a_few_words(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    form = "(redis+sentinel://HOST,.../SERVICE)"
+    told = await told_of(f"redis+sentinel://{nobody}/x")
+    assert told == f"no sentinel can be reached that knows a master 'x' {form}"
+    async with redis_with_sentinel(tmp_path) as (url, _, _):
+        told = await told_of(url.removesuffix("argus") + "x")
+        assert told == f"the sentinels know no master 'x' that is up {form}"
+        place = url.removeprefix("redis+sentinel://").removesuffix("/argus")
+        told = await told_of(f"redis+sentinel://{nobody},{place}/x")
+        assert told == f"no sentinel can be reached that knows a master 'x' {form}"
+    async with redis_server(tmp_path / "server") as server:
+        assert (await told_of(f"redis+sentinel://127.0.0.1:{server.port}/x")).startswith("it is no sentinel")
+
+
+async def test_a_database_that_is_none_and_a_node_of_a_cluster_are_told(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "one") as server:
+        assert (await told_of(f"redis://127.0.0.1:{server.port}/99")).startswith("it has no database of that number")
+    async with redis_cluster(tmp_path / "cluster") as (_, servers):
+        a_node = "it is a node of a Cluster (redis+cluster://HOST,... is the address of one)"
+        assert await told_of(f"redis://127.0.0.1:{servers[0].port}/1") == a_node
+        relays = [RedisRelay(Address.parse(server.url), "argus", 2) for server in servers]
+        told = await asyncio.gather(*(relay.state() for relay in relays), return_exceptions=True)
+        assert sorted(map(str, told)) == sorted([a_node, a_node, str(b"")])  # one of the three has the key
+        for relay in relays:
+            await relay.close()

@@ -136,7 +136,7 @@ async def test_behind_a_sentinel_the_master_is_examined(tmp_path: Path) -> None:
         assert "but 200000 rows take up to 90 MB" in lines["redis memory"]
         code, lines = await ask(url.replace("/argus", "/other"))
         assert list(lines)[-1] == "redis"
-        assert "No master found for 'other'" in lines["redis"]
+        assert "the sentinels know no master 'other'" in lines["redis"]
 
 
 @pytest.mark.parametrize(
@@ -200,3 +200,12 @@ async def test_a_cluster_that_is_none_or_not_there_is_a_line(tmp_path: Path) -> 
         assert "it is no Cluster" in (await ask(url))[1]["redis"]
         await server.do("CONFIG", "SET", "requirepass", "secret")
         assert "it does not know this user or password, or wants one" in (await ask(url))[1]["redis"]
+
+
+@needs_redis
+async def test_a_database_that_redis_does_not_have_is_a_line_and_not_a_redis_that_is_not_there(tmp_path: Path) -> None:
+    async with redis_server(tmp_path) as server:
+        code, lines = await ask(f"redis://127.0.0.1:{server.port}/99")
+    assert code == 1
+    assert "it has no database of that number" in lines["redis"]
+    assert "does it run there" not in lines["redis"]
