@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 
 import msgpack
 import pytest
@@ -70,6 +71,32 @@ async def test_an_edge_is_handed_what_the_feed_delivers_as_it_comes() -> None:
         await edge.reaches(15, 1)
         assert edge.story == story_of(hub)
         assert (edge.follower.holes, edge.follower.refilled_rows) == (0, 0)
+
+
+async def test_an_edge_says_since_when_it_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, relay, now = make_hub(), relay_of(), datetime(2026, 9, 1, 10, tzinfo=UTC)
+    monkeypatch.setattr(follower, "time", lambda: now.timestamp())
+
+    async def says(reason: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while edge.follower.trouble != reason:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+
+    async with AsyncExitStack() as stack:
+        async with publishing(relay, hub):
+            edge = await stack.enter_async_context(following(relay))
+            publish(hub, *CODES)
+            hub.flush()
+            await edge.reaches(12)
+        heard = now.astimezone().isoformat(" ", "seconds")
+        now += timedelta(hours=1)
+        await says(f"the feed is away: nothing was heard of the feed since {heard}")
+        relay.away = True
+        relay.cut()
+        await says(f"the relay is away: it is away; nothing was heard of the feed since {heard}")
+        relay.away = False
+    async with following(relay) as edge:
+        await says("the feed is away: nothing was heard of the feed yet")
 
 
 async def test_an_edge_that_comes_later_begins_with_the_past() -> None:
