@@ -16,8 +16,7 @@ from bridge.relay.backoff import Backoff
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Incoming, Relay, RelayAway
 from bridge.relay.logreader import Stretch
-from bridge.relay.state import Question, State
-from bridge.relay.state import decode as decode_state
+from bridge.relay.state import Question, State, decode_told
 from bridge.relay.turn import MAGIC, MalformedError, Part, Position, decode
 
 SILENCE_S: Final = 3.0
@@ -68,6 +67,8 @@ class Follower:
         """Set once everything was here that the feed had published."""
         self.holes = 0
         self.refilled_rows = 0
+        self.cut_off = 0
+        """How often listening ended by itself."""
         self._relay = relay
         self._assembler = assembler
         self._state = state
@@ -109,6 +110,9 @@ class Follower:
                 else:
                     await self._listen_to_silence()
                 continue
+            except RelayAway:
+                self.cut_off += 1
+                raise
             self._heard_s = time()
             for message in messages:
                 self._take(message)
@@ -126,7 +130,7 @@ class Follower:
         if message.startswith(MAGIC):
             self._take_part(decode(message))
             return
-        state = decode_state(message)
+        state = decode_told(message)
         if state is not None:
             self._take_state(state)
 
@@ -146,7 +150,7 @@ class Follower:
 
     async def _look(self) -> None:
         """Ask the relay what the feed told last."""
-        state = decode_state(await self._relay.state())
+        state = decode_told(await self._relay.state())
         if state is not None:
             self._take_state(state)
 

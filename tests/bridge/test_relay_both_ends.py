@@ -162,6 +162,48 @@ async def test_a_feed_of_another_version_fills_the_relay_anew() -> None:
     assert publisher.begun_anew == 1
 
 
+async def test_an_edge_says_that_the_feed_speaks_another_version(caplog: pytest.LogCaptureFixture) -> None:
+    hub, relay = make_hub(), relay_of()
+    other = "the feed speaks another version: run the same one everywhere"
+    async with publishing(relay, hub), following(relay) as edge:
+        publish(hub, "a.SH")
+        hub.flush()
+        await edge.reaches(1)
+        relay._tell(b"\x81\xa7version\x09")
+        async with asyncio.timeout(PATIENCE_S):
+            while other not in caplog.text:  # noqa: ASYNC110 - a log
+                await asyncio.sleep(0.001)
+        publish(hub, "a.SH")
+        hub.flush()
+        await edge.reaches(2)  # of that which can be read
+    relay._state = b"\x81\xa7version\x09"
+    caplog.clear()
+    stopped = asyncio.Event()
+    waiting = asyncio.create_task(beginning.wait_for_beginning(relay, 0, stopped))
+    async with asyncio.timeout(PATIENCE_S):
+        while other not in caplog.text:  # noqa: ASYNC110 - a log
+            await asyncio.sleep(0.001)
+        stopped.set()
+        assert await waiting is None
+    assert "no feed has published yet" not in caplog.text
+
+
+async def test_how_often_listening_was_cut_off_is_counted() -> None:
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as edge:
+        await edge.follower.caught_up.wait()
+        assert edge.follower.cut_off == 0
+        for number in (1, 2):
+            relay.cut()
+            publish(hub, "a.SH")
+            hub.flush()
+            await edge.reaches(number)
+            async with asyncio.timeout(PATIENCE_S):
+                while not relay._listeners:  # noqa: ASYNC110 - it is a plain attribute
+                    await asyncio.sleep(0.001)
+        assert edge.follower.cut_off == 2
+
+
 async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:
     """The newest rows are in the relay before the stream goes on to them, when it is filled anew."""
     hub, relay = make_hub(), relay_of()
