@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgpack
 import pytest
 
-from bridge.relay import backoff, beginning, follower
+from bridge.relay import backoff, beginning, follower, publisher
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Ousted
 from bridge.relay.newest import Newest
@@ -71,6 +71,20 @@ async def test_an_edge_is_handed_what_the_feed_delivers_as_it_comes() -> None:
         await edge.reaches(15, 1)
         assert edge.story == story_of(hub)
         assert (edge.follower.holes, edge.follower.refilled_rows) == (0, 0)
+
+
+@pytest.mark.parametrize("rows", [5, 6, 12, 20])
+async def test_what_is_more_than_a_turn_may_carry_is_published_though_nothing_follows(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "TURN_ROWS", 5)
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as edge:
+        await edge.follower.caught_up.wait()
+        publish(hub, *(CODES * 2)[:rows])
+        hub.flush()
+        await edge.reaches(rows)
+    assert edge.story == story_of(hub)
 
 
 async def test_an_edge_says_since_when_it_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
