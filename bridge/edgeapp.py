@@ -78,6 +78,9 @@ class EdgeApp(App):
         metrics.observe_figures(
             Figure("argus_relay_on", "1 while the feed is heard.", False, lambda: float(not follower.trouble)),
             Figure("argus_relay_holes", "Times something did not come by itself.", True, lambda: follower.holes),
+            Figure(
+                "argus_relay_cut_off", "Times Redis, or what waited, cut listening off.", True, lambda: follower.cut_off
+            ),
             Figure("argus_relay_refilled_rows", "Rows fetched after a hole.", True, lambda: follower.refilled_rows),
             Figure("argus_relay_let_go_rows", "Rows read again: too many waited.", True, lambda: assembler.let_go),
         )

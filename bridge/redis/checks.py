@@ -12,18 +12,18 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from bridge.check import Check
 from bridge.redis.address import Address, close
 from bridge.redis.relay import RedisRelay
-from bridge.redis.words import explain
+from bridge.redis.words import FAILURES, explain
 from bridge.relay.boundary import RelayAway
 from bridge.relay.state import decode
 from hub.settings import Settings
 
-OLDEST: Final = {"single": (6, 2), "sentinel": (6, 2), "cluster": (7, 0)}
-"""Streams are cut by id from 6.2 on; pub/sub is sharded from 7.0 on."""
+OLDEST: Final = (7, 0)
+"""The oldest that the tests run with. Of a Cluster nothing older would do: pub/sub is sharded from then on."""
 ROW_BYTES: Final = 450
 """A row in a stream: 300 were measured, and some room."""
 LEAST_BUFFER: Final = (64 * 2**20, 32 * 2**20)
@@ -55,8 +55,9 @@ async def _checks(address: Address, settings: Settings) -> AsyncIterator[Check]:
     try:
         servers += await _servers(address, client)
         facts = [(await server.info(), await _limits(server), await _ahead_s(server)) for _, server in servers]
-    except (RedisError, OSError, TimeoutError) as error:
-        yield Check("redis", False, f"{address}: {explain(error)}; {_HINT}")
+    except FAILURES as error:
+        hint = "" if isinstance(error, ResponseError) else f"; {_HINT}"  # else it is there, and has answered
+        yield Check("redis", False, f"{address}: {explain(error)}{hint}")
         return
     finally:
         for _, server in servers:
@@ -66,7 +67,7 @@ async def _checks(address: Address, settings: Settings) -> AsyncIterator[Check]:
     names = [name for name, _ in servers]
     rows = settings.relay_rows // len(servers)
     yield Check("redis", True, f"{address} answers{f', {len(servers)} masters' if len(servers) > 1 else ''}")
-    yield _worst(names, [check_version(info, OLDEST[address.kind]) for info, _, _ in facts])
+    yield _worst(names, [check_version(info) for info, _, _ in facts])
     yield _worst(names, [check_memory(info, rows) for info, _, _ in facts])
     yield _worst(names, [check_buffers(limits) for _, limits, _ in facts])
     yield _worst(names, [check_redis_clock(ahead_s) for _, _, ahead_s in facts])
@@ -92,12 +93,12 @@ def _worst(names: Sequence[str], found: Sequence[Check]) -> Check:
     return Check(check.name, False, f"{name}: {check.text}")
 
 
-def check_version(info: Mapping[str, Any], oldest: tuple[int, int]) -> Check:
+def check_version(info: Mapping[str, Any]) -> Check:
     """Whether it can do what the relay asks of it."""
     version = str(info.get("redis_version", ""))
     numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None or (int(numbers[1]), int(numbers[2])) < oldest:
-        return Check("redis version", False, f"{version or 'unknown'}: install {oldest[0]}.{oldest[1]} or newer")
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST:
+        return Check("redis version", False, f"{version or 'unknown'}: install {OLDEST[0]}.{OLDEST[1]} or newer")
     return Check("redis version", True, version)
 
 

@@ -7,6 +7,8 @@ Keys carry the relay's name, and a hash tag, so that what one script touches lie
     {NAME:SHARD}:newest   the newest rows as they were then; what followed is in the stream
     {NAME:SHARD}:live     channel
     {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
+
+Channels are the same in all databases of a server. So they end with its number where that is not 0: :live:1
 """
 
 import asyncio
@@ -17,14 +19,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.line import AnsweredLine
 from bridge.redis.listening import Incoming, Listening
 from bridge.redis.scripts import Script
-from bridge.redis.words import explain
+from bridge.redis.words import FAILURES, explain
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after, pack, unpack
 
@@ -48,6 +50,7 @@ class RedisRelay:
         self._name = name
         self._client: Any = address.client()  # what its calls return is typed for both kinds of decoding at once
         self._line: AnsweredLine | None = None
+        self._live = f"live:{address.db}" if address.db else "live"
         self._publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
 
     async def lease(self, owner: str, lease_ms: int) -> int | None:
@@ -57,7 +60,7 @@ class RedisRelay:
 
     async def hold(self, owner: str, token: int, lease_ms: int, state: bytes) -> None:
         """Go on being the feed."""
-        keys = self._keys("lease", "state", "live")
+        keys = self._keys("lease", "state", self._live)
         _expect(await self._run(scripts.HOLD, keys, owner, token, lease_ms, state, self._publish))
 
     async def homes(self) -> tuple[str, ...]:
@@ -141,7 +144,7 @@ class RedisRelay:
                     async with asyncio.timeout(TIMEOUT_S):
                         await listening.begin(client.connection_pool, channels, sharded=self._publish == "SPUBLISH")
                 yield incoming
-            except (RedisError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 raise RelayAway(explain(error)) from None
 
     async def state(self) -> bytes:
@@ -211,11 +214,11 @@ class RedisRelay:
         turn = addition.turn
         values = (turn.token, addition.epoch, str(turn), addition.previous, str(addition.keep_from), self._publish)
         newest = () if addition.newest is None else (pack(addition.newest),)
-        return self._keys("head", "rows", "newest", "live", of=addition.shard), (*values, addition.message, *newest)
+        return self._keys("head", "rows", "newest", self._live, of=addition.shard), (*values, addition.message, *newest)
 
     async def _servers(self) -> list[tuple[Redis, list[str]]]:
         """The servers to listen to, each with its channels."""
-        channels = [self._key("live"), *(self._key("live", shard) for shard in range(self.shards))]
+        channels = [self._key(self._live), *(self._key(self._live, shard) for shard in range(self.shards))]
         client = self._client
         if not isinstance(client, RedisCluster):
             return [(client, channels)]
@@ -249,7 +252,7 @@ class RedisRelay:
 async def _away(call: Awaitable[_Answer]) -> _Answer:
     try:
         return await call
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise RelayAway(explain(error)) from None
 
 

@@ -15,8 +15,7 @@ import msgspec
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Head, Relay, RelayAway
 from bridge.relay.newest import Newest
-from bridge.relay.state import Question, State
-from bridge.relay.state import decode as decode_state
+from bridge.relay.state import Question, State, decode_told
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import MalformedError, Position, decode
 from hub.past import RestoredTopic
@@ -52,8 +51,9 @@ async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> 
 
     Raises:
         RelayAway: the relay was not reached, or lost what it had meanwhile.
+        MalformedError: what it has is of another version.
     """
-    state = decode_state(await relay.state())
+    state = decode_told(await relay.state())
     if state is None:
         return None
     if state.shards != relay.shards:

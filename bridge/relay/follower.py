@@ -7,6 +7,8 @@ is lost: then this history can't go on, and the edge begins another one that say
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
+from time import time
 from typing import Final
 
 from bridge.relay.assembler import Assembler
@@ -14,8 +16,7 @@ from bridge.relay.backoff import Backoff
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Incoming, Relay, RelayAway
 from bridge.relay.logreader import Stretch
-from bridge.relay.state import Question, State
-from bridge.relay.state import decode as decode_state
+from bridge.relay.state import Question, State, decode_told
 from bridge.relay.turn import MAGIC, MalformedError, Part, Position, decode
 
 SILENCE_S: Final = 3.0
@@ -66,10 +67,13 @@ class Follower:
         """Set once everything was here that the feed had published."""
         self.holes = 0
         self.refilled_rows = 0
+        self.cut_off = 0
+        """How often listening ended by itself."""
         self._relay = relay
         self._assembler = assembler
         self._state = state
         self._known_at = known_at
+        self._heard_s = 0.0  # when something came last, epoch s
         self._on_stretch = on_stretch
         self._on_state = on_state
 
@@ -86,7 +90,7 @@ class Follower:
                     self.caught_up.set()
                     await self._follow(incoming)
             except RelayAway as error:
-                self._trouble(f"the relay is away: {error}")
+                self._trouble(f"the relay is away: {error}; {self._silence()}")
             except MalformedError as error:
                 self._trouble(f"the relay has something that can't be read: {error}")
             await asyncio.sleep(backoff.pause_s())
@@ -106,6 +110,10 @@ class Follower:
                 else:
                     await self._listen_to_silence()
                 continue
+            except RelayAway:
+                self.cut_off += 1
+                raise
+            self._heard_s = time()
             for message in messages:
                 self._take(message)
             for stretch in assembler.take():
@@ -122,7 +130,7 @@ class Follower:
         if message.startswith(MAGIC):
             self._take_part(decode(message))
             return
-        state = decode_state(message)
+        state = decode_told(message)
         if state is not None:
             self._take_state(state)
 
@@ -142,7 +150,7 @@ class Follower:
 
     async def _look(self) -> None:
         """Ask the relay what the feed told last."""
-        state = decode_state(await self._relay.state())
+        state = decode_told(await self._relay.state())
         if state is not None:
             self._take_state(state)
 
@@ -152,7 +160,14 @@ class Follower:
         await self._look()
         if self._state != known:
             raise RelayAway("the feed is not heard, although it publishes")
-        self._trouble(f"the feed is away: nothing was heard of it for {SILENCE_S:.0f} s")
+        self._trouble(f"the feed is away: {self._silence()}")
+
+    def _silence(self) -> str:
+        """Since when nothing was heard of the feed, in the time of this machine's zone."""
+        if not self._heard_s:
+            return "nothing was heard of the feed yet"
+        since = datetime.fromtimestamp(self._heard_s, UTC).astimezone()
+        return f"nothing was heard of the feed since {since.isoformat(' ', 'seconds')}"
 
     def _trouble(self, reason: str) -> None:
         if reason != self.trouble:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.relay.turn import NOT_FED, Fed, Position
+from bridge.relay.turn import NOT_FED, Fed, MalformedError, Position
 
 _TAG: Final = "argus.feed"
 
@@ -106,3 +106,11 @@ def decode(message: bytes) -> State | None:
         return _decode.decode(message)
     except msgspec.DecodeError:
         return None
+
+
+def decode_told(message: bytes) -> State | None:
+    """Read what the relay has from the feed; None where it has nothing. Raises MalformedError."""
+    state = decode(message)
+    if state is None and message:
+        raise MalformedError("the feed speaks another version: run the same one everywhere")
+    return state

@@ -1,6 +1,8 @@
 """The relay over real Redis servers: one, one over TLS for a user, one behind a sentinel, and a Cluster."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -20,6 +22,8 @@ from tests.bridge.support.redis_servers import (
     redis_server,
     redis_with_sentinel,
 )
+from tests.bridge.support.relaying import SHARDS, following, publishing, story_of
+from tests.hub.support.core import make_hub, publish
 
 pytestmark = needs_redis
 
@@ -55,3 +59,31 @@ class TestRedisRelay(RelayConformance):
         relay = RedisRelay(Address.parse(address), request.node.name[:60], 4)
         yield relay
         await relay.close()
+
+
+@pytest.mark.parametrize("through", ["single", "sentinel"])
+async def test_two_deployments_in_two_databases_hear_nothing_of_each_other(through: str, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        if through == "single":
+            url = (await stack.enter_async_context(redis_server(tmp_path))).url.removesuffix("/0")
+        else:
+            url, _, _ = await stack.enter_async_context(redis_with_sentinel(tmp_path))
+        hubs = [make_hub(), make_hub()]
+        hubs[1].epoch = "b" * 16
+        edges = []
+        for db, hub in enumerate(hubs):
+            ends = [RedisRelay(Address.parse(f"{url}/{db}"), "argus", SHARDS) for _ in range(2)]
+            for end in ends:
+                stack.push_async_callback(end.close)
+            await stack.enter_async_context(publishing(ends[0], hub))
+            edges.append(await stack.enter_async_context(following(ends[1])))
+        for number in range(1, 6):
+            for hub in hubs:
+                publish(hub, "600000.SH")
+                hub.flush()
+            for edge in edges:
+                await edge.reaches(number)
+        for hub, edge in zip(hubs, edges, strict=True):
+            assert edge.story == story_of(hub)
+            assert edge.ended is None
+            assert edge.follower.trouble == ""

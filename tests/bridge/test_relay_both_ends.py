@@ -3,11 +3,12 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 
 import msgpack
 import pytest
 
-from bridge.relay import backoff, beginning, follower
+from bridge.relay import backoff, beginning, follower, publisher
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Ousted
 from bridge.relay.newest import Newest
@@ -72,6 +73,46 @@ async def test_an_edge_is_handed_what_the_feed_delivers_as_it_comes() -> None:
         assert (edge.follower.holes, edge.follower.refilled_rows) == (0, 0)
 
 
+@pytest.mark.parametrize("rows", [5, 6, 12, 20])
+async def test_what_is_more_than_a_turn_may_carry_is_published_though_nothing_follows(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "TURN_ROWS", 5)
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as edge:
+        await edge.follower.caught_up.wait()
+        publish(hub, *(CODES * 2)[:rows])
+        hub.flush()
+        await edge.reaches(rows)
+    assert edge.story == story_of(hub)
+
+
+async def test_an_edge_says_since_when_it_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, relay, now = make_hub(), relay_of(), datetime(2026, 9, 1, 10, tzinfo=UTC)
+    monkeypatch.setattr(follower, "time", lambda: now.timestamp())
+
+    async def says(reason: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while edge.follower.trouble != reason:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+
+    async with AsyncExitStack() as stack:
+        async with publishing(relay, hub):
+            edge = await stack.enter_async_context(following(relay))
+            publish(hub, *CODES)
+            hub.flush()
+            await edge.reaches(12)
+        heard = now.astimezone().isoformat(" ", "seconds")
+        now += timedelta(hours=1)
+        await says(f"the feed is away: nothing was heard of the feed since {heard}")
+        relay.away = True
+        relay.cut()
+        await says(f"the relay is away: it is away; nothing was heard of the feed since {heard}")
+        relay.away = False
+    async with following(relay) as edge:
+        await says("the feed is away: nothing was heard of the feed yet")
+
+
 async def test_an_edge_that_comes_later_begins_with_the_past() -> None:
     hub, relay = make_hub(), relay_of()
     publish(hub, *CODES)
@@ -133,6 +174,48 @@ async def test_a_feed_of_another_version_fills_the_relay_anew() -> None:
             await edge.reaches(2)
     assert edge.story == story_of(hub)
     assert publisher.begun_anew == 1
+
+
+async def test_an_edge_says_that_the_feed_speaks_another_version(caplog: pytest.LogCaptureFixture) -> None:
+    hub, relay = make_hub(), relay_of()
+    other = "the feed speaks another version: run the same one everywhere"
+    async with publishing(relay, hub), following(relay) as edge:
+        publish(hub, "a.SH")
+        hub.flush()
+        await edge.reaches(1)
+        relay._tell(b"\x81\xa7version\x09")
+        async with asyncio.timeout(PATIENCE_S):
+            while other not in caplog.text:  # noqa: ASYNC110 - a log
+                await asyncio.sleep(0.001)
+        publish(hub, "a.SH")
+        hub.flush()
+        await edge.reaches(2)  # of that which can be read
+    relay._state = b"\x81\xa7version\x09"
+    caplog.clear()
+    stopped = asyncio.Event()
+    waiting = asyncio.create_task(beginning.wait_for_beginning(relay, 0, stopped))
+    async with asyncio.timeout(PATIENCE_S):
+        while other not in caplog.text:  # noqa: ASYNC110 - a log
+            await asyncio.sleep(0.001)
+        stopped.set()
+        assert await waiting is None
+    assert "no feed has published yet" not in caplog.text
+
+
+async def test_how_often_listening_was_cut_off_is_counted() -> None:
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay) as edge:
+        await edge.follower.caught_up.wait()
+        assert edge.follower.cut_off == 0
+        for number in (1, 2):
+            relay.cut()
+            publish(hub, "a.SH")
+            hub.flush()
+            await edge.reaches(number)
+            async with asyncio.timeout(PATIENCE_S):
+                while not relay._listeners:  # noqa: ASYNC110 - it is a plain attribute
+                    await asyncio.sleep(0.001)
+        assert edge.follower.cut_off == 2
 
 
 async def test_an_edge_serves_nobody_before_it_knows_all_topics() -> None:

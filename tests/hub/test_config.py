@@ -131,14 +131,59 @@ def test_every_setting_is_read_from_the_environment(name: str) -> None:
     assert value == expected or str(value) == expected
 
 
+_FEED, _EDGE = (["--role", role, "--redis", "redis://127.0.0.1"] for role in ("feed", "edge"))
+_FITTING = {
+    **dict.fromkeys(("relay_name", "relay_shards", "relay_rows", "relay_lease_s"), _FEED),
+    "warm_rows": _EDGE,
+}
+"""The role that an option has to be given with."""
+
+
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in SECRETS])
 def test_every_setting_but_a_token_is_an_option(name: str) -> None:
     text, expected = example_values()[name]
     option = "--" + name.replace("_", "-")
     switch = {True: [option], False: [option.replace("--", "--no-")]}
     given = switch[expected] if isinstance(expected, bool) else [option, text]
+    given += _FITTING.get(name, [])
     value = getattr(load(given, {}), name)
     assert value == expected or str(value) == expected
+
+
+FEEDER = ["--role", "feeder", "--to", "ws://127.0.0.1:8765/feed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([*_EDGE, "--source", "sim"], "--source: has no effect with role edge (it is for all, feed and feeder)"),
+        ([*_EDGE, "--symbols", "7"], "--symbols: has no effect with role edge (it is for all, feed and feeder)"),
+        ([*_EDGE, "--faults", "crash@2"], "--faults: has no effect with role edge (it is for all, feed and feeder)"),
+        ([*_EDGE, "--no-journal"], "--no-journal: has no effect with role edge (it is for all and feed)"),
+        ([*_EDGE, "--journal-days", "3"], "--journal-days: has no effect with role edge (it is for all and feed)"),
+        ([*_EDGE, "--relay-rows", "5"], "--relay-rows: has no effect with role edge (it is for feed)"),
+        ([*_FEED, "--warm-rows", "5"], "--warm-rows: has no effect with role feed (it is for edge)"),
+        (["--relay-name", "argus"], "--relay-name: has no effect with role all (it is for feed and edge)"),
+        ([*FEEDER, "--no-journal"], "--no-journal: has no effect with role feeder (it is for all and feed)"),
+    ],
+)
+def test_an_option_that_has_no_effect_in_the_role_is_refused(options: list[str], told: str) -> None:
+    assert mistake(options) == told
+
+
+def test_a_token_of_feeders_is_no_option_of_an_edge(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(SECRET)
+    told = mistake([*_EDGE, "--feed-token-file", str(token)])
+    assert told == "--feed-token-file: has no effect with role edge (it is for all and feed)"
+
+
+@pytest.mark.parametrize("role", ["feed", "edge"])
+def test_file_and_environment_may_be_shared_by_all_roles(role: str, toml: WriteToml) -> None:
+    shared = toml('symbols = 7\nrelay_rows = 5\nwarm_rows = 5\njournal_days = 3\nrelay_name = "x"')
+    environ = {"ARGUS_REDIS": "redis://127.0.0.1", "ARGUS_JOURNAL": "false", "ARGUS_SEED": "2", "ARGUS_CONFIG": shared}
+    settings = load(["--role", role], environ)
+    assert (settings.role, settings.relay_rows, settings.seed, settings.journal) == (role, 5, 2, False)
 
 
 def test_the_settings_of_a_feeder_are_read_from_anywhere(toml: WriteToml) -> None:
