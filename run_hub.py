@@ -26,7 +26,7 @@ from bridge.source import ProcessMustEnd, Source
 from bridge.sources import make_source
 from bridge.stopping import Until, until_signal
 from hub.calendar import Calendar
-from hub.config import Settings, SettingsError, load
+from hub.config import Settings, SettingsError, load, without_effect
 from hub.handles import room_for
 from hub.history import History
 from hub.journal import JournalSettings
@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None, until: Until = until_signal) -> int:
     try:
         settings = load(options, os.environ)
         _log_as_set(settings)
+        for line in without_effect(options, settings.role):
+            _logger.warning("%s", line)
         source = own_source(settings)
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             runner.run(work(settings, source, until))

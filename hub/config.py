@@ -61,11 +61,18 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         mistakes += [_describe(detail, values, origins) for detail in error.errors(include_url=False)]
     else:
-        mistakes += _idle(options, settings.role)
         if not mistakes:
             return settings
     # Not inside the except clause: a chained ValidationError could carry what must stay secret.
     raise SettingsError(*mistakes)
+
+
+def without_effect(argv: Sequence[str], role: str) -> Iterator[str]:
+    """A line for each of the options that can have no effect in a role, for a warning."""
+    for name, value in _parse(argv).items():
+        if roles := roles_with(name, role):
+            option = _option(name if value is not False else f"no_{name}")
+            yield f"{option} has no effect with role {role} (it is for {roles})"
 
 
 def _file(path: str) -> Iterator[tuple[str, str, object]]:
@@ -89,14 +96,6 @@ def _environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]
 def _options(options: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
     for name, value in options.items():
         yield name, _option(name), value
-
-
-def _idle(options: Mapping[str, object], role: str) -> Iterator[str]:
-    """A line for each option that can have no effect in this role."""
-    for name, value in options.items():
-        if roles := roles_with(name, role):
-            option = _option(name if value is not False else f"no_{name}")
-            yield f"{option}: has no effect with role {role} (it is for {roles})"
 
 
 class _Parser(argparse.ArgumentParser):

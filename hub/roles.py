@@ -1,7 +1,7 @@
 """Which settings are for which roles, where that is not all of them.
 
-An option that can have no effect is a mistake of whoever gave it. The file and the environment are another matter: all
-processes of a deployment may share them.
+Who gives an option that can have no effect is told so. Of the file and the environment nothing is said: all processes
+of a deployment may share them.
 """
 
 from typing import Final
