@@ -73,6 +73,12 @@ def test_a_word_that_belongs_to_no_option_is_told_in_one_line() -> None:
     check_refusal("start", names="start")
 
 
+def test_an_option_that_has_no_effect_is_told_in_the_log(tmp_path: Path) -> None:
+    ended = run_to_its_end("--relay-name", "x", "--source", "recording", "--recording", str(tmp_path / "none.csv"))
+    assert ended.returncode == 2
+    assert "--relay-name has no effect with role all" in ended.stderr.splitlines()[0]
+
+
 def test_an_unknown_key_in_the_file_is_told_in_one_line(tmp_path: Path) -> None:
     config = tmp_path / "hub.toml"
     config.write_text("symbols = 5\nsymbol = 6\n", encoding="utf-8")
