@@ -201,8 +201,10 @@ async def redis_cluster(folder: Path, *, replicas: bool = False) -> AsyncIterato
             return all(states)
 
         await until(is_whole)
-        for number, server in enumerate(servers[:] if replicas else ()):
+        everybody = list(servers)
+        for number, server in enumerate(servers if replicas else ()):
             replica = await start(3 + number)
+            everybody.append(replica)
             await replica.do("CLUSTER", "MEET", "127.0.0.1", server.port, server._options[-1])
             master = await server.do("CLUSTER", "MYID")
 
@@ -215,4 +217,10 @@ async def redis_cluster(folder: Path, *, replicas: bool = False) -> AsyncIterato
 
             await until(may_follow)
             await until(follows)
+
+        async def all_know_the_replicas() -> bool:  # nobody votes for one that it does not know as such
+            known = [str(await server.do("CLUSTER", "NODES")).count("slave") for server in everybody]
+            return known == [len(everybody) - 3] * len(everybody)
+
+        await until(all_know_the_replicas)
         yield "redis+cluster://" + ",".join(nodes), servers
