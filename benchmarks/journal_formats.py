@@ -148,7 +148,7 @@ class _Log:
             on_drop=_ignore,
             on_note=_ignore,
         )
-        self._journal.attach(lambda _, code: by_code[code], int)
+        self._journal.attach(lambda _, code: by_code[code], int, _nothing)
         for was in self.restored.topics:
             by_code[was.code].restore(was.seq, was.at, was.newest, was.time_ms, was.newest_time_ms)
 
@@ -182,6 +182,10 @@ class _Log:
 
     def find_since(self, topics: range, time_ms: int) -> int:
         return len(self._journal.first_since_many([self._topics[topic] for topic in topics], time_ms))
+
+
+def _nothing() -> None:
+    """Topics know at any time where their rows are."""
 
 
 def _ignore(_: object) -> None:
