@@ -190,6 +190,7 @@ class App:
             finally:
                 await self._server.drain("the hub is restarting", settings.drain_s)
         finally:
+            delivery.end()
             self._opened.close()
         return addresses[0][1]
 

@@ -244,6 +244,7 @@ class Hub:
             for waiting in topic.audiences.values():
                 waiting.append(row)  # type: ignore[arg-type]  # rows that are not delivered yet are never let go
             if topic.conflaters:
+                self.history.know()
                 for conflater in topic.conflaters:
                     conflater.put(topic, row, before_at, is_state=is_state)  # type: ignore[arg-type]
                     self.conflating[conflater] = None

@@ -19,9 +19,16 @@ PUMP_BUDGET_S: Final = 0.002
 READING_S: Final = 0.002
 """Before a flush, time to read what has come and to number it: the event loop counts in milliseconds."""
 
+SETTLE_S: Final = 0.05
+"""How long after a flush what nobody waits for is done, once for all flushes until then. Who was woken by what was
+delivered, in this process and in others, has the processor meanwhile."""
+
+SETTLE_ROWS: Final = 8192
+"""With so many rows it is done at once: it would grow into a pause of its own."""
+
 
 class Delivery:
-    """Calls `Hub.flush` and `Outbox.pump` when there is something to do.
+    """Calls `Hub.deliver`, `Hub.settle` and `Outbox.pump` when there is something to do.
 
     Args:
         on_flush: told after each flush how many seconds went by since the first row in it was published.
@@ -35,7 +42,8 @@ class Delivery:
         self._loop = loop
         self._on_flush = on_flush
         self._interval_s = interval_s
-        self._flush_due = False
+        self._flush_due = self._has_ended = False
+        self._settling: asyncio.TimerHandle | None = None
         self._flush_at_s = -math.inf
         self._published_s = 0.0
         self._lagging: deque[Outbox] = deque()
@@ -73,6 +81,13 @@ class Delivery:
         if timer is not None:
             timer.cancel()
 
+    def end(self) -> None:
+        """Do now what would be done later: soon nothing can be written any more."""
+        self._has_ended = True
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settle()
+
     def _flush(self) -> None:
         self._flush_due = False
         self._hub.deliver()
@@ -80,6 +95,13 @@ class Delivery:
             self.pump_soon(conflater.outbox)
         self._hub.conflating.clear()
         self._on_flush(perf_counter() - self._published_s)
+        if self._hub.history.untrimmed_rows >= SETTLE_ROWS:
+            self._hub.settle()
+        elif self._settling is None and not self._has_ended:
+            self._settling = self._loop.call_later(SETTLE_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
         self._hub.settle()
 
     def _pump(self) -> None:

@@ -5,12 +5,16 @@ What was before the beginning is known by topic and number, so that whoever asks
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Final
 
 from hub.history import PLACE_BYTES, ROW_BYTES, SEGMENT_ROWS, History
 from hub.past import RestoredTopic
 from hub.schema import STATUS
 from hub.segment import Segment
 from hub.topic import Topic
+
+_channel_of: Final = attrgetter("channel")
 
 
 class FollowedHistory(History):
@@ -40,7 +44,7 @@ class FollowedHistory(History):
             if was.channel != STATUS:
                 self.time_ms = max(self.time_ms, was.newest_time_ms)
         self.at = self.delivered_at = self._trimmed_at = self._restored_at = self._notices_from = at
-        self._indexed_at = at
+        self._indexed_at = self._known_up_to = at
         self.late_at = at  # perhaps: nobody here can tell
         self._known_at = known_at
         self._lost_in_relay = lost_in_relay
@@ -83,44 +87,71 @@ class FollowedHistory(History):
         recvs: Sequence[int],
         rows: Sequence[bytes],
     ) -> None:
-        """Keep rows for which there is room in the segment. A loop for whole markets, as `History._add` is."""
+        """Keep rows for which there is room in the segment. What nobody needs to deliver them waits for `know`."""
         at = self.at
-        place = len(segment.rows)
-        channel = segment.channels[-1][1] if segment.channels else ""
-        self._note_recvs(segment, recvs)
-        newest_ms = self.time_ms
-        for topic, seq, time_ms, row in zip(topics, seqs, times, rows, strict=True):
+        for topic, seq in zip(topics, seqs, strict=True):
             at += 1
             if seq != topic.seq + 1:
-                self._see_first(topic, seq, at, time_ms)
-            if topic.channel != channel:
-                channel = topic.channel
-                segment.channels.append((place, channel))
-            place += 1
-            topic.at, topic.seq, topic.time_ms, topic.newest = at, seq, time_ms, row
-            if time_ms >= topic.newest_time_ms:
-                topic.newest_time_ms = time_ms
-            else:
-                self.late_at = at
-            if time_ms > newest_ms and channel != STATUS:
-                newest_ms = time_ms
+                self._see_first(topic, seq, at, times[at - self.at - 1])
+            topic.seq = seq
+        self._note_channels(segment, topics)
+        self._note_recvs(segment, recvs)
         segment.rows.extend(rows)
         segment.topics.extend(topics)
         segment.seqs.extend(seqs)
         segment.times.extend(times)
-        self.at, self.time_ms = at, newest_ms
+        self.at = at
         size = sum(map(len, rows)) + len(rows) * (ROW_BYTES + PLACE_BYTES)
         segment.bytes += size
         self._bytes += size
 
+    def know(self) -> None:
+        """Have every topic know its newest row.
+
+        It waits until rows are delivered: the old values of a whole market lie in memory that nobody has touched for
+        seconds, and to replace them would hold everybody up by milliseconds.
+        """
+        while self._known_up_to < self.at:
+            segment = self._segments[self._number(self._known_up_to + 1)]
+            part = slice(self._known_up_to + 1 - segment.first_at, None)
+            newest_ms = self.time_ms
+            columns = segment.topics[part], segment.times[part], segment.rows[part]
+            for at, (topic, time_ms, row) in enumerate(zip(*columns, strict=True), self._known_up_to + 1):
+                topic.at, topic.time_ms = at, time_ms
+                topic.newest = row  # type: ignore[assignment]  # rows that are not indexed yet are never let go
+                if time_ms >= topic.newest_time_ms:
+                    topic.newest_time_ms = time_ms
+                else:
+                    self.late_at = at
+                if time_ms > newest_ms and topic.channel != STATUS:
+                    newest_ms = time_ms
+            self.time_ms = newest_ms
+            self._known_up_to = segment.end_at - 1
+
+    def index(self) -> None:
+        """Note of every topic where its newest rows are."""
+        self.know()
+        super().index()
+
+    @staticmethod
+    def _note_channels(segment: Segment, topics: Sequence[Topic]) -> None:
+        """Note from which of the next places of a segment on which channel begins."""
+        known = segment.channels[-1][1] if segment.channels else ""
+        channels = list(map(_channel_of, topics))
+        is_one = len(channels) == channels.count(channels[0])
+        for place, channel in enumerate(channels[:1] if is_one else channels, len(segment.rows)):
+            if channel != known:
+                known = channel
+                segment.channels.append((place, channel))
+
     def _note_recvs(self, segment: Segment, recvs: Sequence[int]) -> None:
         """Note when the next rows of a segment were received: most often all at once."""
-        known = segment.recvs[-1][1] if segment.recvs else None
+        known = segment.recvs[-1] if segment.recvs else None
         is_one = len(recvs) == recvs.count(recvs[0])
         for place, recv_us in enumerate(recvs[:1] if is_one else recvs, len(segment.rows)):
             if recv_us != known:
                 known = recv_us
-                segment.recvs.append((place, recv_us))
+                segment.note_recv(place, recv_us)
 
     def _see_first(self, topic: Topic, seq: int, at: int, time_ms: int) -> None:
         """Take it that a topic had spoken before the beginning, as it can only be early on."""

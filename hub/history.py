@@ -79,6 +79,11 @@ class History:
         return self.at - self._restored_at - self.evicted_rows
 
     @property
+    def untrimmed_rows(self) -> int:
+        """How many rows came since `trim` was called last."""
+        return self.at - self._trimmed_at
+
+    @property
     def tail(self) -> Segment:
         """The segment that is being written."""
         return self._segments[-1]
@@ -123,7 +128,7 @@ class History:
             segment = self._segments[-1]
             if not segment.channels or segment.channels[-1][1] != channel:
                 segment.channels.append((len(segment.rows), channel))
-            segment.recvs.append((len(segment.rows), recv_us))
+            segment.note_recv(len(segment.rows), recv_us)
             part = slice(start, start + SEGMENT_ROWS - len(segment.rows))
             self._add(segment, topics[part], arrived.times[part], recv, arrived.packed[part])
             start = part.stop
@@ -182,6 +187,9 @@ class History:
         size = sum(map(len, segment.rows[held:])) + len(topics) * (ROW_BYTES + PLACE_BYTES)  # type: ignore[arg-type]
         segment.bytes += size
         self._bytes += size
+
+    def know(self) -> None:
+        """Have every topic know its newest row: see `hub.followed`. Here all do at any time."""
 
     def index(self) -> None:
         """Note of every topic where its newest rows are; whoever looks that up calls it first.

@@ -42,7 +42,20 @@ class Segment:
     ``next`` is the stretch that follows it in memory. A segment that is ``gone`` is empty: what it held is on disk.
     """
 
-    __slots__ = ("_places", "bytes", "channels", "first_at", "gone", "next", "recvs", "rows", "seqs", "times", "topics")
+    __slots__ = (
+        "_places",
+        "bytes",
+        "channels",
+        "first_at",
+        "gone",
+        "next",
+        "recv_places",
+        "recvs",
+        "rows",
+        "seqs",
+        "times",
+        "topics",
+    )
 
     def __init__(self, first_at: int) -> None:
         self.first_at = first_at
@@ -51,7 +64,8 @@ class Segment:
         self.seqs = array("q")
         self.times = array("q")
         self.channels: list[tuple[int, str]] = []  # from which position on which channel
-        self.recvs: list[tuple[int, int]] = []  # from which position on received when, epoch microseconds
+        self.recv_places = array("I")  # from which position on received at another time
+        self.recvs = array("q")  # and when, epoch microseconds
         self.bytes = 0
         self.next: Segment | None = None
         self.gone = False
@@ -99,12 +113,17 @@ class Segment:
 
     def recv_us(self, place: int) -> int:
         """When the row at a position was received, epoch microseconds."""
-        return self.recvs[bisect_right(self.recvs, place, key=lambda mark: mark[0]) - 1][1]
+        return self.recvs[bisect_right(self.recv_places, place) - 1]
+
+    def note_recv(self, place: int, recv_us: int) -> None:
+        """Note when the rows from a position on were received. Two arrays: a pair a row kept the collector busy."""
+        self.recv_places.append(place)
+        self.recvs.append(recv_us)
 
     def forget(self) -> None:
         """Hold nothing any more, not even which topics there were: all of it can be read from disk."""
-        self.topics, self.rows, self.channels, self.recvs = [], [], [], []
-        self.seqs, self.times = array("q"), array("q")
+        self.topics, self.rows, self.channels = [], [], []
+        self.recv_places, self.recvs, self.seqs, self.times = array("I"), array("q"), array("q"), array("q")
         self.next = self._places = None
         self.gone = True
 

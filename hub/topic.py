@@ -33,6 +33,7 @@ class Topic:
         "newest_times",
         "number",
         "seq",
+        "shard",
         "source_head_bytes",
         "time_ms",
     )
@@ -45,6 +46,8 @@ class Topic:
         self.at = 0
         self.number = -1
         """Its number in the journal, from 0 in the order in which topics first spoke; -1 as long as it has none."""
+        self.shard = -1
+        """Its shard of the relay; -1 as long as nobody asked."""
         self.newest = b""
         self.time_ms = 0
         """Of the newest row."""

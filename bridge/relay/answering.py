@@ -55,5 +55,5 @@ class Answering:
             turn = TurnId(token, 0)
             if stretch is None:
                 return encode(Part(0, self._epoch, turn, end, end, 0, no_rows(), []))
-            begin, end, rows, notices, states, _ = stretch
+            begin, end, rows, notices, states, *_ = stretch
             return encode(Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, self._marks.at(end)))

@@ -6,6 +6,7 @@ has let go comes from the journal.
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import EVERYTHING, Segment
+from hub.topic import Topic
 
 _name_of: Final = attrgetter("name")
 
@@ -26,7 +28,7 @@ class Lost(Exception):  # noqa: N818 (it reads as what happened)
 
 
 class Stretch(NamedTuple):
-    """What follows a position, and where it ends."""
+    """What follows a position, and where it ends. ``topics``: of the rows, where they are from this process's log."""
 
     begin: Position
     end: Position
@@ -34,6 +36,7 @@ class Stretch(NamedTuple):
     notices: list[GapNotice]
     states: StateRows = ()
     fed: Fed = NOT_FED
+    topics: Sequence[Topic] = ()
 
 
 class LogReader:
@@ -61,7 +64,7 @@ class LogReader:
         """
         history, cursor, begin = self._history, self._cursor, self._position
         last_at = history.delivered_at if up_to is None else min(history.delivered_at, up_to.at)
-        rows = no_rows()
+        rows, topics = no_rows(), list[Topic]()
         notices, self._early = self._early, []
         self._position = Position(begin.at, begin.told + len(notices))
         while len(rows.rows) < most:
@@ -72,7 +75,7 @@ class LogReader:
             if lost or cursor.losses:
                 raise Lost(segment.first_at + max(lost) if lost else cursor.at)
             if cursor.at > before.at:
-                _add(rows, segment, before.at + 1 - segment.first_at, cursor.at + 1 - segment.first_at)
+                topics += _add(rows, segment, before.at + 1 - segment.first_at, cursor.at + 1 - segment.first_at)
                 self._position = Position(cursor.at, 0)
             notices += self._take_notices()
             if self._position == before:
@@ -83,7 +86,7 @@ class LogReader:
             end = up_to
         if end <= begin:
             return None
-        return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at))
+        return Stretch(begin, end, rows, notices, history.states.between(begin.at, end.at), topics=topics)
 
     def _take_notices(self) -> list[GapNotice]:
         notices = list(self._cursor.take_notices())
@@ -105,8 +108,8 @@ def position_of(history: History) -> Position:
     return Position(at, len(history.notices(at, at)))
 
 
-def _add(rows: Rows, segment: Segment, start: int, stop: int) -> None:
-    """Add what is at some positions of a segment: all of it is there."""
+def _add(rows: Rows, segment: Segment, start: int, stop: int) -> list[Topic]:
+    """Add what is at some positions of a segment: all of it is there. Returns the topics."""
     part = slice(start, stop)
     topics = segment.topics[part]
     for column, more in zip(
@@ -122,16 +125,17 @@ def _add(rows: Rows, segment: Segment, start: int, stop: int) -> None:
         strict=True,
     ):
         column.extend(more)  # type: ignore[attr-defined]  # lists and arrays
+    return topics
 
 
 def _recvs(segment: Segment, start: int, stop: int) -> "array[int]":
     recvs = array("q")
-    marks = segment.recvs
-    number = bisect_right(marks, start, key=lambda mark: mark[0]) - 1
+    places, known = segment.recv_places, segment.recvs
+    number = bisect_right(places, start) - 1
     while start < stop:
-        end = marks[number + 1][0] if number + 1 < len(marks) else stop
+        end = places[number + 1] if number + 1 < len(places) else stop
         count = min(stop, end) - start
-        recvs.extend(array("q", [marks[number][1]]) * count)
+        recvs.extend(known[number : number + 1] * count)
         start += count
         number += 1
     return recvs

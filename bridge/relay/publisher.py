@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -30,11 +31,15 @@ from bridge.relay.state import encode as encode_state
 from bridge.relay.succession import Unproven
 from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode_turn, shard_of
 from hub.history import History
+from hub.topic import Topic
 
 TURN_ROWS: Final = 8192
 """Rows that travel in one turn at most: a burst as a whole, and a megabyte or two."""
+NOTED_TURNS: Final = 1000
+"""So exactly is known which turn is the oldest that the streams have to hold."""
 
 _logger = logging.getLogger("argus.relay")
+_shard_known: Final = attrgetter("shard")
 
 
 class Publisher:
@@ -94,8 +99,7 @@ class Publisher:
         self._published: Position | None = None  # what all shards have confirmed
         self._has_lost = False  # what follows the streams is no longer held
         self._written = Written(max(1, keep_rows // 4))
-        self._turns: deque[tuple[TurnId, int]] = deque()  # those in the streams, with the rows before them
-        self._shards: dict[str, int] = {}  # by topic
+        self._turns: deque[tuple[TurnId, int]] = deque()  # some of those in the streams, with the rows before them
 
     @property
     def behind_rows(self) -> int:
@@ -235,16 +239,22 @@ class Publisher:
             if len(stretch.rows.rows) >= TURN_ROWS:  # there is more
                 self._woken.set()
             turn = TurnId(token, turn.number + 1)
-            self._turns.append((turn, stretch.begin.at))
-            while stretch.end.at - self._turns[0][1] > self._keep_rows and len(self._turns) > 1:
-                self._turns.popleft()
-            shards = self._shards_of(stretch.rows.names)
+            self._note(turn, stretch)
+            shards = self._shards_of(stretch.topics)
             parts, fed = set(shards) or {0}, self._marks.at(stretch.end)
             due = self._written.due(parts, stretch.end.at)
             await self._relay.append(self._additions(turn, stretch._replace(fed=fed), shards, due))
             self._last.update(dict.fromkeys(parts, str(turn)))
             self._publish_up_to(stretch.end, fed)
             self.published_rows += len(stretch.rows.rows)
+
+    def _note(self, turn: TurnId, stretch: Stretch) -> None:
+        """Note which turns the streams hold: not each that has a row only, which would be one for each row."""
+        turns = self._turns
+        if not turns or stretch.begin.at - turns[-1][1] >= self._keep_rows // NOTED_TURNS:
+            turns.append((turn, stretch.begin.at))
+        while stretch.end.at - turns[0][1] > self._keep_rows and len(turns) > 1:
+            turns.popleft()
 
     def _publish_up_to(self, position: Position, fed: Fed) -> None:
         """Note what all shards have confirmed."""
@@ -256,7 +266,7 @@ class Publisher:
     def _additions(self, turn: TurnId, stretch: Stretch, shards: Sequence[int], due: int | None) -> Iterator[Addition]:
         """The parts of a turn, made one after the other. With that of the shard that is due go its newest rows."""
         history, keep_from = self._history, self._turns[0][0]
-        begin, end, rows, notices, states, fed = stretch
+        begin, end, rows, notices, states, fed, _ = stretch
         whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed)
         for shard, message in encode_turn(whole, shards):
             kept, newest = self._written.keep_from(shard, keep_from), None
@@ -268,20 +278,18 @@ class Publisher:
     def _newest_rows(self, shard: int, at: int) -> Iterator[Newest]:
         """The newest row of every topic of a shard that had spoken by then."""
         for topic in self._history.topics:
-            if self._shard(topic.name) == shard and topic.at <= at:
+            if self._shard(topic) == shard and topic.at <= at:
                 yield Newest(topic.name, topic.at, topic.newest_time_ms, topic.newest)
 
-    def _shards_of(self, names: Sequence[str]) -> list[int]:
-        try:
-            return list(map(self._shards.__getitem__, names))
-        except KeyError:
-            return list(map(self._shard, names))
+    def _shards_of(self, topics: Sequence[Topic]) -> list[int]:
+        """The shard of each. A topic knows its own, since it is at hand: to look it up by name would take longer."""
+        shards = list(map(_shard_known, topics))
+        return list(map(self._shard, topics)) if -1 in shards else shards
 
-    def _shard(self, name: str) -> int:
-        shard = self._shards.get(name)
-        if shard is None:
-            shard = self._shards[name] = shard_of(name, self._relay.shards)
-        return shard
+    def _shard(self, topic: Topic) -> int:
+        if topic.shard < 0:
+            topic.shard = shard_of(topic.name, self._relay.shards)
+        return topic.shard
 
     async def _hold(self, token: int) -> None:
         while True:

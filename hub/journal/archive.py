@@ -202,7 +202,7 @@ class Archive:
     def _read(self, opened: OpenPart, first_at: int, start: int, stop: int) -> Segment:
         opened.reader.read_ahead(start, stop)
         segment = Segment(first_at)
-        topics, channels, recvs = self.topics, segment.channels, segment.recvs
+        topics, channels = self.topics, segment.channels
         for record in opened.reader.records(start, stop):
             if record.kind is not Kind.ROWS:
                 continue
@@ -216,7 +216,7 @@ class Archive:
                 channel = topics[rows.numbers[begin]].channel
                 if not channels or channels[-1][1] != channel:
                     channels.append((offset + begin, channel))
-                recvs.append((offset + begin, recv_us))
+                segment.note_recv(offset + begin, recv_us)
         return segment
 
     def _keep(self, segment: Segment, size: int) -> None:

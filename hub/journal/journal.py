@@ -229,12 +229,17 @@ class Journal(Past):
         self._opened.length = self._writer.length
 
     def _write_mark(self) -> None:
-        tally, index = self._tally(), self._opened.index
+        index = self._opened.index
+        if self._archive.topics:
+            tally = self._standing.counts(self._marked_names)
+            names = tally.names
+        else:  # as they stood at the start: it is not known yet who they are
+            tally = self._begun
+            names = tally.names[self._marked_names :]
         mark = tally.mark(self._writer.length)
-        names = tally.names[self._marked_names :]
         record = index.to_record(mark, tally.ats, tally.late_at, self.run, self.batch, names)
         index.add_mark(mark)
-        self._marked_names = len(tally.names)
+        self._marked_names = len(tally.seqs)
         self._writer.write_mark(record.to_bytes(mark.at))
 
     def _tally(self) -> Tally:

@@ -8,8 +8,8 @@ import pytest
 
 import hub.delivery
 from hub.core import Hub
-from hub.delivery import PUMP_BUDGET_S, READING_S, Delivery
-from tests.hub.support.core import Client, make_hub, publish
+from hub.delivery import PUMP_BUDGET_S, READING_S, SETTLE_ROWS, SETTLE_S, Delivery
+from tests.hub.support.core import Client, make_hub, publish, tick
 
 
 class Turns:
@@ -188,6 +188,32 @@ def test_rows_wait_for_others_as_long_as_they_may_and_travel_together(small_hub:
         (message,) = client.messages()
         assert tuple(row["code"] for row in message["rows"]) == codes
         turns.now_s += 10
+        assert turns.run() == 1  # what could wait until they were sent
+    assert turns.timers == []
+
+
+def test_what_nobody_waits_for_is_done_later_once_for_all_flushes(
+    delivery: Delivery, small_hub: Hub, turns: Turns
+) -> None:
+    stored: list[int] = []
+    small_hub.on_stored = stored.append
+    for batch in (1, 2, 3):
+        small_hub.publish("tick", [tick("1.SH")], 17, batch)
+        turns.run()
+        turns.now_s += SETTLE_S / 4
+    assert (small_hub.history.delivered_at, stored) == (3, [])
+    turns.now_s += SETTLE_S
+    turns.run()
+    assert (stored, turns.timers) == ([3], [])
+    small_hub.publish("tick", [tick("1.SH")] * SETTLE_ROWS, 17, 4)  # much does not wait
+    turns.run()
+    assert (stored, turns.timers) == ([3, 4], [])
+    small_hub.publish("tick", [tick("1.SH")], 17, 5)
+    turns.run()
+    delivery.end()  # nothing of a hub that ends is left to be done, or keeps it in memory
+    assert (stored, turns.timers) == ([3, 4, 5], [])
+    small_hub.publish("tick", [tick("1.SH")], 17, 6)
+    turns.run()
     assert turns.timers == []
 
 

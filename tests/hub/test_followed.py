@@ -36,8 +36,8 @@ def of(feed: Hub, at: int, known_at: int, *, lost: bool = False, ring_rows: int 
     )
 
 
-def follow(edge: Hub, feed: Hub) -> None:
-    """Hand on everything that the edge does not have."""
+def follow(edge: Hub, feed: Hub, *, settles: bool = True) -> None:
+    """Hand on everything that the edge does not have, and deliver it."""
     history = edge.history
     assert isinstance(history, FollowedHistory)
     segment = feed.history.segment_at(feed.history.cursor_after(history.at))
@@ -51,12 +51,21 @@ def follow(edge: Hub, feed: Hub) -> None:
         history.extend(topics, segment.seqs[part], segment.times[part], recvs, rows)
         edge.took(created, len(rows), 1)
         segment = segment.next  # type: ignore[assignment]
-    edge.flush()
+    edge.deliver()
+    if settles:
+        edge.settle()
 
 
 def story(hub: Hub, **subscribe: object) -> list[tuple[object, ...]]:
     client = Client(hub)
     client.ask(op="subscribe", topics=["tick:*", "1m:*"], **subscribe)
+    client.pump()
+    return client.told()
+
+
+def replayed(hub: Hub, from_ms: int, to_ms: int) -> list[tuple[object, ...]]:
+    client = Client(hub)
+    client.ask(op="replay", topics=["tick:*"], **{"from": from_ms, "to": to_ms}, id=1)
     client.pump()
     return client.told()
 
@@ -71,6 +80,9 @@ def test_clients_of_an_edge_are_told_what_those_of_the_feed_are() -> None:
     feed.publish("1m", [row_of("1m", "600001.SH", 5)], 7)
     feed.flush()
     follow(edge, feed)
+    of_edge, of_feed = (replayed(hub, 0, 3) for hub in (edge, feed))
+    assert len(of_feed) > 2 * len(CODES)  # the late ones are among them
+    assert of_edge == of_feed
     publish(feed, *CODES, "600009.SH", time_ms=10**6)
     feed.flush()
     follow(edge, feed)
@@ -92,6 +104,32 @@ def test_rows_of_topics_that_are_new_go_to_whoever_waits_for_them() -> None:
     assert client.told() == [("live", "600001.SH", 1), ("live", "600002.SH", 1)]
 
 
+def test_the_newest_row_of_a_topic_is_known_to_whoever_asks_as_soon_as_it_is_delivered() -> None:
+    """It is noted later, when nobody waits: see `FollowedHistory.know`."""
+    feed = make_hub()
+    edge = of(feed, 0, 0)
+    latest = Client(edge)
+    latest.ask(op="subscribe", topics=["tick:*"], since="none", mode="latest")
+    latest.pump()
+    latest.messages()
+    first, second = CODES[:2]
+    for number, codes in enumerate([(first, second), (second, first)], 1):
+        publish(feed, *codes, time_ms=number)
+        feed.flush()
+        follow(edge, feed, settles=number == 1)
+        latest.pump()
+        assert latest.told() == [("live", code, number) for code in codes]
+    asking = Client(edge)
+    asking.ask(op="topics", pattern="tick:*")
+    asking.ask(op="snapshot", topics=["tick:*"])
+    asking.pump()
+    listed, *told_of = asking.messages()
+    assert {(each["topic"], each["seq"], each["time"]) for each in listed["topics"]} == {
+        (f"tick:{code}", 2, 2) for code in (first, second)
+    }
+    assert set(told(told_of)) == {("snapshot", first, 2), ("snapshot", second, 2), ("snapshot_done",)}
+
+
 @pytest.mark.parametrize(("lost", "cause"), [(False, "evicted"), (True, "relay")])
 def test_what_was_before_the_beginning_is_announced_with_its_cause(lost: bool, cause: str) -> None:
     feed = make_hub()
@@ -108,6 +146,8 @@ def test_what_was_before_the_beginning_is_announced_with_its_cause(lost: bool, c
     assert {topic: (gap["from"], gap["to"]) for topic, gap in gaps.items()} == {
         f"tick:{code}": (1, 1) for code in CODES
     }
+    gaps_since_then = {item[1] for item in story(edge, since={"time": 0}) if item[0] == "gap"}
+    assert gaps_since_then == {f"tick:{code}" for code in CODES}
     rows = [item for item in told(messages) if item[0] in ("replay", "snapshot", "live")]
     assert rows == [("replay", "600001.SH", 2), ("replay", "600002.SH", 2)]
 
