@@ -66,7 +66,7 @@ class EdgeApp(App):
         self.ended: EpochEnded | None = None
         """Why another history has to begin; None where the process was stopped."""
         assembler = self._assembler = Assembler(state.epoch, beginning.position)
-        self._receiver = Receiver(self._hub, history, self._watch)
+        self._receiver = Receiver(self._hub, history, self._watch, asyncio.get_running_loop().call_soon)
         self._follower = Follower(relay, assembler, state, beginning.known_at, self._take, self._take_state)
         self._learning = Learning(relay, self._learn)
         self._told = ReferenceData((), {})

@@ -1,6 +1,6 @@
 """Puts what the feed published into an edge's hub: numbered rows, with the notices at their places."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Final
 
@@ -16,13 +16,21 @@ _TICK: Final = "tick:"
 
 
 class Receiver:
-    """Puts what the feed published into the hub, as it is."""
+    """Puts what the feed published into the hub, as it is.
 
-    def __init__(self, hub: Hub, history: FollowedHistory, watch: Watch) -> None:
+    Args:
+        soon: has something called when what was taken is delivered: nobody waits for it.
+    """
+
+    def __init__(
+        self, hub: Hub, history: FollowedHistory, watch: Watch, soon: Callable[[Callable[[], None]], object]
+    ) -> None:
         self._hub = hub
         self._history = history
         self._watch = watch
+        self._soon = soon
         self._topics: dict[str, Topic] = {}  # by name
+        self._unwatched: list[tuple[Sequence[str], Sequence[int], Sequence[bytes]]] = []
 
     def take(self, stretch: Stretch) -> None:
         """Take rows, and the notices at their places."""
@@ -53,7 +61,15 @@ class Receiver:
             topics = list(map(known.__getitem__, names))
         self._history.extend(topics, rows.seqs[part], times, rows.recvs[part], packed)
         self._hub.took(created, end - start, rows.recvs[end - 1])
-        self._note(names, times, packed)
+        if not self._unwatched:
+            self._soon(self._watch_all)
+        self._unwatched.append((names, times, packed))
+
+    def _watch_all(self) -> None:
+        """Show the watch what was taken."""
+        taken, self._unwatched = self._unwatched, []
+        for names, times, packed in taken:
+            self._note(names, times, packed)
 
     def _note(self, names: Sequence[str], times: Sequence[int], packed: Sequence[bytes]) -> None:
         codes = [name[len(_TICK) :] for name in names if name.startswith(_TICK)]

@@ -7,8 +7,9 @@ one epoch number alike, so that a turn of one goes on after a turn of the other 
 from collections.abc import Iterator
 from typing import Final
 
+from bridge.relay.joining import Joining
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import Part, Position, StateRows, TurnId, pick, splice
+from bridge.relay.turn import Part, Position, Rows, StateRows, TurnId, pick
 from hub.past import GapNotice
 
 MAX_WAITING_ROWS: Final = 500_000
@@ -29,7 +30,7 @@ class Assembler:
         """The newest turn that was handed out: in the streams, whatever is needed comes after it."""
         self.let_go = 0
         """Rows that had to be let go because too many waited."""
-        self._turns: dict[TurnId, dict[int, Part]] = {}
+        self._turns: dict[TurnId, Joining] = {}
         self._waiting_rows = 0
 
     @property
@@ -37,19 +38,21 @@ class Assembler:
         """Whether something has come that can't follow yet, other than a turn whose last parts are on their way."""
         if len(self._turns) != 1:
             return bool(self._turns)
-        return any(part.begin > self.position for parts in self._turns.values() for part in parts.values())
+        return any(joining.first.begin > self.position for joining in self._turns.values())
 
     def put(self, part: Part) -> None:
-        """Take a part of a turn of this epoch."""
+        """Take a part of a turn of this epoch. Raises MalformedError."""
         if part.end <= self.position:
             return
         if self._waiting_rows > MAX_WAITING_ROWS:
             self.let_go += self._waiting_rows
             self.forget()
-        parts = self._turns.setdefault(part.turn, {})
-        if part.shard not in parts:
-            parts[part.shard] = part
-            self._waiting_rows += len(part.rows.rows)
+        joining = self._turns.get(part.turn)
+        if joining is not None:
+            joining.put(part)
+        else:
+            joining = self._turns[part.turn] = Joining(part)
+            self._waiting_rows += joining.count
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""
@@ -57,13 +60,13 @@ class Assembler:
         self._waiting_rows = 0
 
     def take(self) -> Iterator[Stretch]:
-        """What can follow now, in order. Each is behind this position once it was handed out."""
+        """What can follow now, in order. Each is behind this position once it was handed out. Raises MalformedError."""
         while self._turns:
             turn = next(filter(self._follows, sorted(self._turns)), None)
             if turn is None:
                 return
-            parts = self._drop(turn)
-            stretch = self._advance(parts)
+            joining = self._drop(turn)
+            stretch = self._advance(joining.first, joining.rows)
             self.applied = max(self.applied, turn)
             self._give_up(turn)
             yield stretch
@@ -72,37 +75,35 @@ class Assembler:
         """What follows, of what the feed answered; None where it has nothing more. It must not begin after a hole."""
         if part.begin > self.position:
             raise ValueError(f"the feed's answer begins at {part.begin}, behind {self.position}")
-        return self._advance([part]) if part.end > self.position else None
+        return self._advance(part, part.rows) if part.end > self.position else None
 
     def _follows(self, turn: TurnId) -> bool:
         """Whether a turn can be handed out; one that is behind is dropped."""
-        parts = self._turns[turn]
-        part = next(iter(parts.values()))
-        if part.end <= self.position:
+        joining = self._turns[turn]
+        if joining.first.end <= self.position:
             self._drop(turn)
             return False
-        return part.begin <= self.position and sum(1 << shard for shard in parts) == part.shards
+        return joining.first.begin <= self.position and joining.is_whole
 
     def _give_up(self, turn: TurnId) -> None:
         """Drop what an older feed left half published, and another one has published otherwise."""
-        for known, parts in list(self._turns.items()):
-            if known.token < turn.token and next(iter(parts.values())).begin < self.position:
+        for known, joining in list(self._turns.items()):
+            if known.token < turn.token and joining.first.begin < self.position:
                 self._drop(known)
 
-    def _drop(self, turn: TurnId) -> list[Part]:
-        parts = list(self._turns.pop(turn).values())
-        self._waiting_rows -= sum(len(part.rows.rows) for part in parts)
-        return parts
+    def _drop(self, turn: TurnId) -> Joining:
+        joining = self._turns.pop(turn)
+        self._waiting_rows -= joining.count
+        return joining
 
-    def _advance(self, parts: list[Part]) -> Stretch:
-        """The rest of a turn that lies behind the position, which moves to its end."""
-        begin, end = self.position, parts[0].end
-        rows = splice([part.rows for part in parts])
-        known = begin.at - parts[0].begin.at
+    def _advance(self, part: Part, rows: Rows) -> Stretch:
+        """The rest of a turn that lies behind the position, which moves to its end. ``part``: any of it."""
+        begin, end = self.position, part.end
+        known = begin.at - part.begin.at
         if known > 0:
             rows = pick(rows, range(known, len(rows.rows)))
         self.position = end
-        return Stretch(begin, end, rows, _notices_after(begin, parts[0]), _states_after(begin, parts[0]), parts[0].fed)
+        return Stretch(begin, end, rows, _notices_after(begin, part), _states_after(begin, part), part.fed)
 
 
 def _notices_after(position: Position, part: Part) -> list[GapNotice]:

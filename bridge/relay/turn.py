@@ -8,8 +8,9 @@ can splice them, and sees a hole by the positions alone, whatever was published 
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from operator import itemgetter
+from sys import intern
 from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -26,7 +27,7 @@ _HEADER: Final = struct.Struct("<4s8sQQqIqIQIIII")
 NUMBERS: Final = 4
 """Of 8 bytes for each row, row by row: arrival number, seq, time, recv. A column of 4 bytes follows: lengths."""
 NUMBERS_BYTES: Final = 8 * NUMBERS
-_HEAD: Final = struct.Struct(f"{NUMBERS_BYTES}s")
+HEAD: Final = struct.Struct(f"{NUMBERS_BYTES}s")
 
 StateRows = tuple[tuple[int, int], ...]
 """The first and the last arrival number of each stretch of rows that tell a state: see `hub.states`."""
@@ -76,7 +77,8 @@ class TurnId(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Numbered rows in columns, in order of arrival. ``names`` are topics, such as ``tick:600000.SH``.
+    """Numbered rows in columns, in order of arrival. ``names`` are topics, such as ``tick:600000.SH``; those of rows
+    that have travelled are interned, so that they are found quickly.
 
     ``rows`` are as clients get them.
     """
@@ -92,6 +94,7 @@ class Rows(NamedTuple):
 class Part(NamedTuple):
     """What one shard has of a turn. ``shards``: a bit for every shard that has a part.
 
+    ``numbers``: those of the rows, as they have travelled.
     The notices, the states and what it is fed with are those of the whole turn, in each part.
     """
 
@@ -105,6 +108,7 @@ class Part(NamedTuple):
     notices: Sequence[GapNotice]
     states: StateRows = ()
     fed: Fed = NOT_FED
+    numbers: bytes = b""
 
 
 def shard_of(name: str, shards: int) -> int:
@@ -129,14 +133,6 @@ def _pick(column: Sequence[_Value], places: Sequence[int]) -> Sequence[_Value]:
     return picked
 
 
-def splice(parts: Sequence[Rows]) -> Rows:
-    """Rows of several shards as one, in order of arrival."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = Rows(*(list(chain.from_iterable(columns)) for columns in zip(*parts, strict=True)))
-    return pick(joined, sorted(range(len(joined.ats)), key=joined.ats.__getitem__))
-
-
 def encode(part: Part) -> bytes:
     """The message of a part."""
     names, rows = part.rows.names, part.rows.rows
@@ -158,7 +154,7 @@ def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]
     mask = sum(1 << shard for shard in parts)
     beside = _pack((turn.notices, turn.states, turn.fed))
     names, rows = turn.rows.names, turn.rows.rows
-    heads = [head for (head,) in _HEAD.iter_unpack(_interleave(turn.rows))]
+    heads = [head for (head,) in HEAD.iter_unpack(_interleave(turn.rows))]
     for shard in parts:
         own = places[shard]
         head = turn._replace(shard=shard, shards=mask)
@@ -200,7 +196,7 @@ def decode(message: bytes) -> Part:
         if magic != MAGIC:
             raise MalformedError("a message of another version")
         offset = _HEADER.size
-        numbers = array("q", message[offset : offset + NUMBERS_BYTES * count])
+        numbers = message[offset : offset + NUMBERS_BYTES * count]
         offset += NUMBERS_BYTES * count
         lengths = array("I", message[offset : offset + 4 * count])
         offset += 4 * count
@@ -210,14 +206,20 @@ def decode(message: bytes) -> Part:
         offset += beside_bytes
         ends = list(accumulate(lengths, initial=offset))
         rows = [message[start:end] for start, end in pairwise(ends)]
-        if ends[-1] != len(message) or not len(numbers) == NUMBERS * len(lengths) == NUMBERS * count:
+        if ends[-1] != len(message) or not len(numbers) == NUMBERS_BYTES * len(lengths) == NUMBERS_BYTES * count:
             raise MalformedError("a message of another length than it says")
-        names = text.split("\n") if text else []
+        names = list(map(intern, text.split("\n"))) if text else []
         if len(names) != count:
             raise MalformedError(f"a message of {count} rows with {len(names)} topics")
     except (struct.error, ValueError, msgspec.DecodeError) as error:
         raise MalformedError(str(error)) from None
-    ats, seqs, times, recvs = (numbers[offset::NUMBERS] for offset in range(NUMBERS))
-    found = Rows(names, ats, seqs, times, recvs, rows)
+    found = rows_of(names, numbers, rows)
     begin, end = Position(at, told), Position(end_at, end_told)
-    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states, fed)
+    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states, fed, numbers)
+
+
+def rows_of(names: Sequence[str], numbers: bytes, rows: Sequence[bytes]) -> Rows:
+    """Columns of rows whose numbers are as they travel."""
+    column = array("q", numbers)
+    ats, seqs, times, recvs = (column[offset::NUMBERS] for offset in range(NUMBERS))
+    return Rows(names, ats, seqs, times, recvs, rows)

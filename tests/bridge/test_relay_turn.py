@@ -1,4 +1,4 @@
-"""Turns as messages: what is split is spliced again, and what no feed wrote is refused."""
+"""Turns as messages: what is split is joined again, and what no feed wrote is refused."""
 
 from array import array
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.relay.joining import Joining
 from bridge.relay.turn import (
     MalformedError,
     Part,
@@ -16,8 +17,8 @@ from bridge.relay.turn import (
     encode,
     encode_turn,
     no_rows,
+    pick,
     shard_of,
-    splice,
 )
 from hub.past import GapNotice
 
@@ -45,11 +46,16 @@ def parts_of(rows: Rows, shards: int) -> list[Part]:
 
 
 @given(st.lists(st.sampled_from([f"tick:{n:06}.SZ" for n in range(40)]), min_size=1, max_size=60), st.integers(1, 64))
-def test_what_is_split_and_sent_is_spliced_as_it_was(names: list[str], shards: int) -> None:
+def test_what_is_split_and_sent_is_joined_as_it_was(names: list[str], shards: int) -> None:
     rows = rows_of(names, first_at=1000)
     parts = parts_of(rows, shards)
     assert [decode(encode(part)) for part in parts] == parts
-    assert plain(splice([part.rows for part in reversed(parts)])) == plain(rows)
+    joining = Joining(parts[-1])
+    for part in parts[-2::-1]:
+        assert not joining.is_whole
+        joining.put(part)
+    assert joining.is_whole
+    assert plain(joining.rows) == plain(rows)
     assert {part.shards for part in parts} == {sum(1 << part.shard for part in parts)}
     for part in parts:
         assert (part.epoch, part.turn, part.begin) == (EPOCH, TurnId(7, 9), Position(999, 1))
@@ -76,6 +82,28 @@ def test_what_no_feed_wrote_is_refused() -> None:
     for wrong in (b"", b"AT", message[:50], message[:-1], message + b"x", b"AT9\n" + message[4:]):
         with pytest.raises(MalformedError):
             decode(wrong)
+
+
+def test_parts_that_do_not_make_a_turn_are_refused() -> None:
+    """Rows would be missing, or come at another's place, and nobody would see it."""
+    rows = rows_of([f"tick:{n:06}.SZ" for n in range(8)], first_at=100)
+    first, *others = parts_of(rows, 3)
+    assert len(others) == 2
+    for wrong in (others[0]._replace(end=Position(200, 0)), others[0]._replace(shards=first.shards | 8)):
+        with pytest.raises(MalformedError, match="belong together"):
+            Joining(first).put(wrong)
+    lacking = pick(others[1].rows, range(1, len(others[1].rows.names)))
+    joining = Joining(first)
+    joining.put(others[0])
+    joining.put(decode(encode(others[1]._replace(rows=lacking))))
+    with pytest.raises(MalformedError, match="has 7 rows, and should have 8"):
+        _ = joining.is_whole
+    for begin in (98, 100, 107):  # outside, before it and behind
+        moved = [part._replace(begin=Position(begin, 0), end=Position(begin + 8, 0)) for part in (first, *others)]
+        with pytest.raises(MalformedError, match="outside"):
+            [joining := Joining(moved[0]), *map(joining.put, moved[1:])]
+    with pytest.raises(MalformedError, match="of a turn of"):
+        Joining(first._replace(end=Position(1_000_000, 0)))
 
 
 def test_turns_are_ordered_by_token_and_number() -> None:
