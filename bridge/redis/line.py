@@ -5,7 +5,7 @@ written here, by hiredis: the library's way for a command is some tasks and time
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -15,6 +15,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 from bridge.relay.boundary import RelayAway
 
 _NOTHING: Final = object()
+
+
+def packed(*words: bytes | str | int) -> bytes:
+    """A command as it is sent."""
+    command: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # it takes any number of words
+    return command
 
 
 class Line(asyncio.Protocol):
@@ -46,7 +52,11 @@ class Line(asyncio.Protocol):
 
     def write(self, *words: bytes | str | int) -> None:
         """Send a command."""
-        self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # it takes any number of words
+        self.send([packed(*words)])
+
+    def send(self, commands: Sequence[bytes]) -> None:
+        """Send packed commands."""
+        self._transport.write(b"".join(commands))
 
     async def close(self) -> None:
         """Close it, at once."""
@@ -84,10 +94,12 @@ class AnsweredLine:
     def __init__(self) -> None:
         self._answers: list[Any] = []
         self._failure: Exception | None = None
-        self._came = asyncio.Event()
+        self._awaited = 0
+        self._waiting: asyncio.Future[None] | None = None
         self._line = Line(self._take, self._fail)
         self.open = self._line.open
         self.write = self._line.write
+        self.send = self._line.send
         self.close = self._line.close
 
     @property
@@ -95,11 +107,23 @@ class AnsweredLine:
         """Whether nothing has failed yet."""
         return self._failure is None
 
-    async def answers(self, count: int) -> list[Any]:
-        """The next answers. Raises OSError, RedisError where one is an error or the connection has ended."""
-        while len(self._answers) < count and self._failure is None:
-            self._came.clear()
-            await self._came.wait()
+    async def answers(self, count: int, timeout_s: float) -> list[Any]:
+        """The next answers. Who waits is woken once, when all are there.
+
+        Raises:
+            OSError, RedisError: one is an error, or the connection has ended.
+            TimeoutError: they did not come.
+        """
+        if len(self._answers) < count and self._failure is None:
+            loop = asyncio.get_running_loop()
+            self._awaited, waiting = count, loop.create_future()
+            self._waiting = waiting
+            limit = loop.call_later(timeout_s, self._fail, TimeoutError())
+            try:
+                await waiting
+            finally:
+                limit.cancel()
+                self._waiting = None
         if self._failure is not None:
             raise self._failure
         answers, self._answers = self._answers[:count], self._answers[count:]
@@ -110,8 +134,13 @@ class AnsweredLine:
 
     def _take(self, answer: Any) -> None:
         self._answers.append(answer)
-        self._came.set()
+        if len(self._answers) >= self._awaited:
+            self._wake()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
-        self._came.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

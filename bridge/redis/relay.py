@@ -23,7 +23,7 @@ from redis.exceptions import NoScriptError
 
 from bridge.redis import scripts
 from bridge.redis.address import TIMEOUT_S, Address, close
-from bridge.redis.line import AnsweredLine
+from bridge.redis.line import AnsweredLine, packed
 from bridge.redis.listening import Incoming, Listening
 from bridge.redis.scripts import Script
 from bridge.redis.words import FAILURES, explain
@@ -31,6 +31,8 @@ from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after, pack, unpack
 
 MOST_QUESTIONS: Final = 1000
+WRITE_BYTES: Final = 2**18
+"""Parts of a turn travel together up to about so many bytes: each write wakes two other processes."""
 
 _topics: Final = msgspec.msgpack.Decoder(list[str])
 _question: Final = msgspec.msgpack.Decoder(tuple[bytes, str])
@@ -105,12 +107,15 @@ class RedisRelay:
             _expect(answer)
 
     async def _append(self, additions: Iterable[Addition]) -> list[Any]:
-        line, script, count = await self._open_line(), scripts.APPEND, 0
+        line, script, count, held = await self._open_line(), scripts.APPEND, 0, list[bytes]()
         try:
             for count, (keys, values) in enumerate(map(self._addition, additions), 1):  # noqa: B007 - it is used
-                line.write("EVALSHA", script.sha, len(keys), *keys, *values)
-            async with asyncio.timeout(TIMEOUT_S):
-                return await line.answers(count)
+                held.append(packed("EVALSHA", script.sha, len(keys), *keys, *values))
+                if sum(map(len, held)) >= WRITE_BYTES:
+                    line.send(held)
+                    held.clear()
+            line.send(held)
+            return await line.answers(count, TIMEOUT_S)
         except BaseException:  # what it will say now belongs to nobody
             self._line = None
             await line.close()
@@ -126,8 +131,7 @@ class RedisRelay:
             await line.open(self._client.connection_pool)
             self._line = line
             line.write("SCRIPT", "LOAD", scripts.APPEND.text)
-            async with asyncio.timeout(TIMEOUT_S):
-                await line.answers(1)
+            await line.answers(1, TIMEOUT_S)
         return self._line
 
     @asynccontextmanager

@@ -54,6 +54,24 @@ async def lead(relay: Relay, owner: str = "one", epoch: str = EPOCH) -> int:
 
 
 class RelayConformance:
+    async def test_parts_of_any_size_are_added_and_heard_once_each(self, relay: Relay) -> None:
+        """Large ones travel apart, small ones together."""
+        token = await lead(relay)
+        sizes = {1: [90_000, 300_000, 10, 20], 2: [10, 280_000, 270_000, 30], 3: [1, 2, 3, 4]}
+        last = dict.fromkeys(range(4), "")
+        async with relay.listen() as incoming:
+            for number, turn_sizes in sizes.items():
+                turn = TurnId(token, number)
+                rows = [("tick:a", number * 10 + shard, bytes(size)) for shard, size in enumerate(turn_sizes)]
+                await relay.append([addition(shard, turn, last[shard], row) for shard, row in enumerate(rows)])
+                last = dict.fromkeys(last, str(turn))
+                heard = [decode(message).rows.rows for message in await take_messages(incoming, 4)]
+                assert sorted(len(row) for (row,) in heard) == sorted(turn_sizes)
+            with pytest.raises(Refused):  # each has its own answer
+                await relay.append([addition(0, TurnId(token, 9), "1-1", ("tick:a", 90, b"x"))])
+        for shard in last:
+            assert [turn for turn, _ in await relay.read(shard, "", 10)] == [f"{token}-{number}" for number in sizes]
+
     async def test_a_relay_that_is_new_has_nothing(self, relay: Relay) -> None:
         assert await relay.state() == b""
         assert await relay.read(1, "", 10) == []
