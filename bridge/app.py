@@ -190,8 +190,10 @@ class App:
             finally:
                 await self._server.drain("the hub is restarting", settings.drain_s)
         finally:
-            delivery.end()
-            self._opened.close()
+            try:
+                delivery.end()
+            finally:
+                self._opened.close()
         return addresses[0][1]
 
     async def _serve(self, address: tuple[str, int], stopped: asyncio.Event) -> None:

@@ -149,7 +149,11 @@ class Hub:
         self._take(GapNotice(self.history.at, topic, from_ms, to_ms))
 
     def begin_run(self, run: str) -> None:
-        """Take notice of another run of the source: its batches are numbered from 1 again."""
+        """Take notice of another run of the source: its batches are numbered from 1 again.
+
+        What came before is stored first: nobody must take the old run's number for one of the new.
+        """
+        self.flush()
         self._take(RunBegins(run))
 
     def refuse(self, refused: Mapping[str, Refusal]) -> None:

@@ -124,6 +124,8 @@ class AnsweredLine:
             finally:
                 limit.cancel()
                 self._waiting = None
+        if len(self._answers) > count:  # none may be taken for that of a later command
+            self._fail(ConnectionError("the server says more than it was asked"))
         if self._failure is not None:
             raise self._failure
         answers, self._answers = self._answers[:count], self._answers[count:]

@@ -129,9 +129,13 @@ class RedisRelay:
         if self._line is None:
             line = AnsweredLine()
             await line.open(self._client.connection_pool)
+            try:
+                line.write("SCRIPT", "LOAD", scripts.APPEND.text)
+                await line.answers(1, TIMEOUT_S)
+            except BaseException:  # also when nobody waits any more: the answer would be taken for another's
+                await line.close()
+                raise
             self._line = line
-            line.write("SCRIPT", "LOAD", scripts.APPEND.text)
-            await line.answers(1, TIMEOUT_S)
         return self._line
 
     @asynccontextmanager

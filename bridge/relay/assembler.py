@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge.relay.joining import Joining
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import Part, Position, Rows, StateRows, TurnId, pick
+from bridge.relay.turn import MalformedError, Part, Position, Rows, StateRows, TurnId, pick
 from hub.past import GapNotice
 
 MAX_WAITING_ROWS: Final = 500_000
@@ -48,11 +48,15 @@ class Assembler:
             self.let_go += self._waiting_rows
             self.forget()
         joining = self._turns.get(part.turn)
-        if joining is not None:
-            joining.put(part)
-        else:
+        if joining is None:
             joining = self._turns[part.turn] = Joining(part)
             self._waiting_rows += joining.count
+            return
+        try:
+            joining.put(part)
+        except MalformedError:  # it may come again, and be whole then
+            self._drop(part.turn)
+            raise
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""
@@ -83,7 +87,11 @@ class Assembler:
         if joining.first.end <= self.position:
             self._drop(turn)
             return False
-        return joining.first.begin <= self.position and joining.is_whole
+        try:
+            return joining.first.begin <= self.position and joining.is_whole
+        except MalformedError:
+            self._drop(turn)
+            raise
 
     def _give_up(self, turn: TurnId) -> None:
         """Drop what an older feed left half published, and another one has published otherwise."""

@@ -39,9 +39,9 @@ class Joining:
         if (part.begin, part.end, part.shards) != (first.begin, first.end, first.shards):
             raise MalformedError(f"parts of turn {part.turn} that do not belong together")
         if not self._shards & 1 << part.shard:
+            self._place(part)
             self._shards |= 1 << part.shard
             self._found += len(part.rows.rows)
-            self._place(part)
 
     @property
     def is_whole(self) -> bool:

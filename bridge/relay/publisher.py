@@ -253,7 +253,7 @@ class Publisher:
         turns = self._turns
         if not turns or stretch.begin.at - turns[-1][1] >= self._keep_rows // NOTED_TURNS:
             turns.append((turn, stretch.begin.at))
-        while stretch.end.at - turns[0][1] > self._keep_rows and len(turns) > 1:
+        while len(turns) > 1 and turns[1][1] <= stretch.end.at - self._keep_rows:
             turns.popleft()
 
     def _publish_up_to(self, position: Position, fed: Fed) -> None:

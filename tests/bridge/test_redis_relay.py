@@ -1,5 +1,6 @@
 """The relay over real Redis servers: one, one over TLS for a user, one behind a sentinel, and a Cluster."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import pytest_asyncio
 
 from bridge.redis.address import Address
+from bridge.redis.line import AnsweredLine
 from bridge.redis.relay import RedisRelay
-from bridge.relay.boundary import Relay
-from tests.bridge.relay_conformance import RelayConformance
+from bridge.relay.boundary import Refused, Relay
+from bridge.relay.turn import TurnId
+from tests.bridge.relay_conformance import RelayConformance, addition, lead
 from tests.bridge.support.certificates import Certificates
 from tests.bridge.support.redis_servers import (
     RIGHTS,
@@ -87,3 +90,31 @@ async def test_two_deployments_in_two_databases_hear_nothing_of_each_other(throu
             assert edge.story == story_of(hub)
             assert edge.ended is None
             assert edge.follower.trouble == ""
+
+
+async def test_who_is_cancelled_while_a_connection_is_made_leaves_no_answer_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every turn from then on would be judged by the answer to the one before."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(redis_server(tmp_path))
+        relay = RedisRelay(Address.parse(server.url), "argus", SHARDS)
+        stack.push_async_callback(relay.close)
+        token = await lead(relay)
+        part = addition(0, TurnId(token, 1), "", ("tick:a", 1, b"row"))
+        asked = asyncio.Event()
+
+        async def never(*_: object) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AnsweredLine, "answers", never)
+            append = asyncio.create_task(relay.append([part]))
+            await asked.wait()
+            append.cancel()
+            await asyncio.wait([append])
+        await relay.append([part])
+        assert [turn for turn, _ in await relay.read(0, "", 10)] == [f"{token}-1"]
+        with pytest.raises(Refused):
+            await relay.append([addition(0, TurnId(token, 3), f"{token}-2", ("tick:a", 2, b"row"))])

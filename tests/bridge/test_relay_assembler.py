@@ -6,7 +6,18 @@ import pytest
 
 from bridge.relay.assembler import Assembler
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import Part, Position, Rows, TurnId, decode, encode_turn, shard_of
+from bridge.relay.turn import (
+    NUMBERS_BYTES,
+    MalformedError,
+    Part,
+    Position,
+    Rows,
+    TurnId,
+    decode,
+    encode_turn,
+    pick,
+    shard_of,
+)
 from hub.past import GapNotice
 
 EPOCH = "0123456789abcdef"
@@ -117,6 +128,22 @@ def test_an_answer_of_the_feed_goes_on_and_what_waited_follows() -> None:
     with pytest.raises(ValueError, match="behind"):
         assembler.take_answer(turn(0, Position(2, 0), 1)[0])
     assert rows_of(put(assembler, turn(2, Position(1, 0), 5))) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_turn_that_could_not_be_put_together_can_come_again() -> None:
+    """In the stream is what it should be, however it was damaged on its way."""
+    parts = turn(1, START, 12)
+    strange = parts[1]._replace(end=Position(13, 0))
+    shifted = parts[1]._replace(rows=parts[1].rows._replace(ats=[at + 12 for at in parts[1].rows.ats]))
+    short = parts[1]._replace(rows=pick(parts[1].rows, [0]), numbers=parts[1].numbers[:NUMBERS_BYTES])
+    assert len(parts[1].rows.rows) > 1
+    for wrong in (strange, shifted, short):
+        assembler = Assembler(EPOCH, START)
+        with pytest.raises(MalformedError):
+            put(assembler, [parts[0], wrong, *parts[2:]])
+        assert assembler.position == START
+        assert rows_of(put(assembler, parts)) == list(range(1, 13))
+        assert not assembler.has_hole
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,3 +284,19 @@ def test_without_a_store_nothing_is_written_and_nothing_else_changes() -> None:
     assert opened.store is NO_STORE
     assert (hub.history.delivered_at, stored) == (1, [1])
     assert opened.reasons_degraded == []
+
+
+def test_a_batch_of_one_run_is_never_told_as_stored_to_the_next(opened: Opened, hub: Hub) -> None:
+    """Runs are numbered from 1 each: batches 1 to 5 of the new one would be taken for written."""
+    stored: list[int | str] = []
+    hub.on_stored = stored.append
+    hub.begin_run("run-a")
+    hub.publish("tick", [tick("600000.SH", 1)], 17, 5)
+    hub.deliver()  # and what is left to do waits
+    hub.begin_run("run-b")
+    stored.append("run-b")
+    hub.publish("tick", [tick("600000.SH", 2)], 17, 1)
+    hub.deliver()
+    hub.publish("tick", [tick("600000.SH", 3)], 17, 2)
+    hub.settle()
+    assert stored == [5, "run-b", 1]
