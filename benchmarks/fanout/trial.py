@@ -140,7 +140,7 @@ def _measure(
     begun_s = time.time()
     read = reader.hear(seconds + 2 * GRACE_S)
     if read["rows"] == expected and time.time() < to_us / 1e6:
-        time.sleep(to_us / 1e6 - time.time())  # what the server does after the last row is part of it
+        time.sleep(max(0.0, to_us / 1e6 - time.time()))  # what the server does after the last row is part of it
     spent = {
         "server_cpu_s": cpu_s(served.pids) - cpu["server"],
         "reader_cpu_s": cpu_s((reader.pid,)) - cpu["reader"],
