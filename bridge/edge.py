@@ -1,15 +1,20 @@
 """Runs an edge: one hub after the other, for whenever the feed has another history it has to begin anew."""
 
 import asyncio
+import logging
 from importlib.metadata import version
 
 from bridge.edgeapp import EdgeApp
 from bridge.listening import StartError
 from bridge.relay.beginning import Beginning, ShardsDifferError, wait_for_beginning
 from bridge.relay.boundary import Relay
-from bridge.relay.turn import Position
+from bridge.relay.position import Position
+from bridge.relay.share import Share, share_of, whole
 from hub.metrics import Metrics
+from hub.serving import Serving
 from hub.settings import Settings
+
+_logger = logging.getLogger("argus")
 
 
 async def run_edge(settings: Settings, relay: Relay, stopped: asyncio.Event) -> None:
@@ -19,16 +24,25 @@ async def run_edge(settings: Settings, relay: Relay, stopped: asyncio.Event) -> 
         StartError: something outside is in the way.
     """
     lost: Position | None = None
-    while (beginning := await _begin(relay, settings.warm_rows, stopped, lost)) is not None:
-        app = EdgeApp(settings, relay, beginning, Metrics(version("argus-hub")), lost=lost is not None)
+    serving, share = None, whole(relay.shards)
+    if settings.edge_topics:
+        serving = Serving(settings.edge_topics, settings.universes)
+        share = share_of(serving.names, serving.has, relay.shards)
+        taken = (len(serving.names), len(share.shards), relay.shards)
+        _logger.info("this edge serves %d topics, and takes %d of %d shards", *taken)
+    while (beginning := await _begin(relay, share, settings.warm_rows, stopped, lost)) is not None:
+        metrics = Metrics(version("argus-hub"))
+        app = EdgeApp(settings, relay, share, serving, beginning, metrics, lost=lost is not None)
         port = await app.run(stopped)
         if app.ended is None:
             return
         settings, lost = settings.model_copy(update={"port": port}), app.ended.lost
 
 
-async def _begin(relay: Relay, warm_rows: int, stopped: asyncio.Event, lost: Position | None) -> Beginning | None:
+async def _begin(
+    relay: Relay, share: Share, warm_rows: int, stopped: asyncio.Event, lost: Position | None
+) -> Beginning | None:
     try:
-        return await wait_for_beginning(relay, warm_rows, stopped, lost)
+        return await wait_for_beginning(relay, share, warm_rows, stopped, lost)
     except ShardsDifferError as error:
         raise StartError(str(error)) from None

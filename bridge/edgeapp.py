@@ -15,9 +15,11 @@ from bridge.relay import keeping
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning
 from bridge.relay.boundary import Relay
-from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.follower import Assembling, EpochEnded, Follower
 from bridge.relay.keeping import Learning
 from bridge.relay.logreader import Stretch
+from bridge.relay.partial import PartialAssembler
+from bridge.relay.share import Share
 from bridge.relay.source import FeedAfar
 from bridge.relay.state import State
 from bridge.relay.wishing import Wishing
@@ -28,6 +30,7 @@ from hub.metrics import Figure, Metrics
 from hub.opening import Opened
 from hub.reference import unpack
 from hub.schema import STATUS
+from hub.serving import Serving
 from hub.settings import Settings
 
 NAME: Final = secrets.token_hex(8)
@@ -45,13 +48,25 @@ class EdgeApp(App):
     """A hub whose rows come numbered from the feed.
 
     Args:
+        share: what it takes of the relay.
+        serving: the topics that it serves; None: all.
         beginning: where its history begins.
         lost: rows before that were lost on the way, when the process followed the feed before.
     """
 
     numbers = False
 
-    def __init__(self, settings: Settings, relay: Relay, beginning: Beginning, metrics: Metrics, *, lost: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        relay: Relay,
+        share: Share,
+        serving: Serving | None,
+        beginning: Beginning,
+        metrics: Metrics,
+        *,
+        lost: bool,
+    ) -> None:
         state = beginning.state
         history = FollowedHistory(
             ring_rows=settings.ring_rows,
@@ -65,7 +80,10 @@ class EdgeApp(App):
         super().__init__(settings, self._feed, Opened(history, state.epoch), metrics)
         self.ended: EpochEnded | None = None
         """Why another history has to begin; None where the process was stopped."""
-        assembler = self._assembler = Assembler(state.epoch, beginning.position)
+        self._hub.serving = serving
+        begin = state.epoch, beginning.position
+        assembler = Assembler(*begin, relay.shards) if share.is_whole else PartialAssembler(*begin, share, state)
+        self._assembler: Assembling = assembler
         self._receiver = Receiver(self._hub, history, self._watch, asyncio.get_running_loop().call_soon)
         self._follower = Follower(relay, assembler, state, beginning.known_at, self._take, self._take_state)
         self._learning = Learning(relay, self._learn)

@@ -15,10 +15,11 @@ from bridge.relay.boundary import Ousted, Relay
 from bridge.relay.fedmarks import FedMarks, MarkingStore
 from bridge.relay.keeping import REFERENCE, REFUSALS, UNIVERSES, Keeping
 from bridge.relay.lease import Lease, Taken
+from bridge.relay.position import Position
 from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
 from bridge.relay.state import State
-from bridge.relay.turn import Fed, Position
+from bridge.relay.turn import Fed
 from bridge.running import keep_running
 from bridge.source import ReferenceData, Source, Told
 from hub.delivery import Delivery

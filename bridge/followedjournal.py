@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import NOT_FED, Fed, Position, Rows
+from bridge.relay.position import Position
+from bridge.relay.turn import NOT_FED, Fed, Rows
 from hub.followed import FollowedHistory
 from hub.journal import (
     Adopted,
@@ -115,7 +116,7 @@ class FollowedJournal:
             raise ValueError(f"{stretch.begin} does not follow {self.position}")
         history, rows = self._history, stretch.rows
         topics = [history.topic(*_named(name)) for name in rows.names]
-        history.extend(topics, rows.seqs, rows.times, rows.recvs, rows.rows)
+        history.extend(rows.ats, topics, rows.seqs, rows.times, rows.recvs, rows.rows)
         self._journal.append(_entries(stretch, topics, self._journal))
         self._journal.settle()
         history.delivered_at = history.at

@@ -1,5 +1,6 @@
 """Puts what the feed published into an edge's hub: numbered rows, with the notices at their places."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Final
@@ -31,18 +32,32 @@ class Receiver:
         self._soon = soon
         self._topics: dict[str, Topic] = {}  # by name
         self._unwatched: list[tuple[Sequence[str], Sequence[int], Sequence[bytes]]] = []
+        self._end_at = 0  # up to where everything was taken
+        self._is_waiting = False  # something of it is yet to be delivered
+        hub.on_delivered = self._delivered
 
     def take(self, stretch: Stretch) -> None:
         """Take rows, and the notices at their places."""
-        rows, start, at = stretch.rows, 0, stretch.begin.at
-        for states in stretch.states:
-            self._history.states.note(*states)
+        rows, start, history, ats = stretch.rows, 0, self._history, stretch.rows.ats
+        for first_at, last_at in stretch.states:
+            first, end = bisect_left(ats, first_at), bisect_right(ats, last_at)
+            if first < end:
+                history.states.note(history.at + 1 + first, history.at + end)
         for notice in stretch.notices:
-            end = start + notice.after_at - at
+            end = bisect_right(ats, notice.after_at)
             self._take(rows, start, end)
-            start, at = end, notice.after_at
+            start = end
             self._hub.announce(notice.topic, notice.from_ms, notice.to_ms)
         self._take(rows, start, len(rows.rows))
+        self._end_at = stretch.end.at
+        self._is_waiting = self._is_waiting or bool(rows.rows or stretch.notices)
+        if not self._is_waiting:
+            self._delivered()
+
+    def _delivered(self) -> None:
+        """Clients may be told how far everything is here: not before they were given what there is."""
+        self._is_waiting = False
+        self._history.reach(self._end_at)
 
     def _take(self, rows: Rows, start: int, end: int) -> None:
         if start == end:
@@ -59,7 +74,7 @@ class Receiver:
                     channel, _, code = name.partition(":")
                     created.append(known.setdefault(name, self._history.topic(channel, code)))
             topics = list(map(known.__getitem__, names))
-        self._history.extend(topics, rows.seqs[part], times, rows.recvs[part], packed)
+        self._history.extend(rows.ats[part], topics, rows.seqs[part], times, rows.recvs[part], packed)
         self._hub.took(created, end - start, rows.recvs[end - 1])
         if not self._unwatched:
             self._soon(self._watch_all)

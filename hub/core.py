@@ -22,6 +22,7 @@ from hub.past import GapNotice
 from hub.reference import Reference
 from hub.router import Audience, Router
 from hub.schema import STATUS, Row
+from hub.serving import Serving
 from hub.store import NO_STORE, Published, RunBegins, Store, Turn
 from hub.topic import Topic
 from hub.wire import Origin, RequestId
@@ -86,6 +87,8 @@ class Hub:
         self.router = Router(history.channels, universes, on_wants)
         self.counts = Counts()
         self.reference = reference or Reference(universes)
+        self.serving: Serving | None = None
+        """The topics that are served; None: all that the source gives."""
         self.refused: Mapping[str, Refusal] = {}
         """The topic strings that are wanted and that the source can't give now, and why."""
         self.conflating: dict[Conflater, None] = {}

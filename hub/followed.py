@@ -4,17 +4,19 @@ What was before the beginning is known by topic and number, so that whoever asks
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeVar
 
 from hub.history import PLACE_BYTES, ROW_BYTES, SEGMENT_ROWS, History
+from hub.numbering import Numbering
 from hub.past import RestoredTopic
 from hub.schema import STATUS
 from hub.segment import Segment
 from hub.topic import Topic
 
 _channel_of: Final = attrgetter("channel")
+_Value = TypeVar("_Value")
 
 
 class FollowedHistory(History):
@@ -49,14 +51,28 @@ class FollowedHistory(History):
         self._known_at = known_at
         self._lost_in_relay = lost_in_relay
         self._segments = deque([Segment(first_at=at + 1)])
+        self._numbering = Numbering(at)
 
     def loss_cause(self, topic: Topic) -> str:
         """Why the oldest rows of a topic are not held: what was lost on the way was never here."""
         is_early = topic.evicted_at <= self._restored_at
         return "relay" if self._lost_in_relay and is_early else "evicted"
 
+    def shown_at(self, at: int) -> int:
+        """The feed's number, up to which everything is here that is served where it is up to this one."""
+        return self._numbering.feeds(at)
+
+    def at_shown(self, shown: int) -> int:
+        """The number here of the newest row that is not behind the feed's number."""
+        return self._numbering.own(shown)
+
+    def reach(self, feed_at: int) -> None:
+        """Up to this number of the feed's everything is here that is served."""
+        self._numbering.reached = feed_at
+
     def extend(
         self,
+        ats: Sequence[int],
         topics: Sequence[Topic],
         seqs: Sequence[int],
         times: Sequence[int],
@@ -65,9 +81,13 @@ class FollowedHistory(History):
     ) -> None:
         """Keep the rows that follow, in order of arrival, as they are: a value each for every row.
 
+        Args:
+            ats: the feed's arrival numbers.
+
         Raises:
             ValueError: a row does not follow its topic's newest.
         """
+        self._numbering.add(ats)
         start = 0
         while start < len(rows):
             segment = self._segments[-1]
@@ -94,8 +114,12 @@ class FollowedHistory(History):
             if seq != topic.seq + 1:
                 self._see_first(topic, seq, at, times[at - self.at - 1])
             topic.seq = seq
-        self._note_channels(segment, topics)
-        self._note_recvs(segment, recvs)
+        place = len(segment.rows)
+        known = segment.channels[-1][1] if segment.channels else ""
+        for change, channel in _changes(list(map(_channel_of, topics)), known):
+            segment.channels.append((place + change, channel))
+        for change, recv_us in _changes(recvs, segment.recvs[-1] if segment.recvs else None):
+            segment.note_recv(place + change, recv_us)
         segment.rows.extend(rows)
         segment.topics.extend(topics)
         segment.seqs.extend(seqs)
@@ -133,28 +157,21 @@ class FollowedHistory(History):
         self.know()
         super().index()
 
-    @staticmethod
-    def _note_channels(segment: Segment, topics: Sequence[Topic]) -> None:
-        """Note from which of the next places of a segment on which channel begins."""
-        known = segment.channels[-1][1] if segment.channels else ""
-        channels = list(map(_channel_of, topics))
-        is_one = len(channels) == channels.count(channels[0])
-        for place, channel in enumerate(channels[:1] if is_one else channels, len(segment.rows)):
-            if channel != known:
-                known = channel
-                segment.channels.append((place, channel))
-
-    def _note_recvs(self, segment: Segment, recvs: Sequence[int]) -> None:
-        """Note when the next rows of a segment were received: most often all at once."""
-        known = segment.recvs[-1] if segment.recvs else None
-        is_one = len(recvs) == recvs.count(recvs[0])
-        for place, recv_us in enumerate(recvs[:1] if is_one else recvs, len(segment.rows)):
-            if recv_us != known:
-                known = recv_us
-                segment.note_recv(place, recv_us)
+    def _let_go(self, segment: Segment) -> None:
+        super()._let_go(segment)
+        self._numbering.forget(self._segments[0].first_at)
 
     def _see_first(self, topic: Topic, seq: int, at: int, time_ms: int) -> None:
         """Take it that a topic had spoken before the beginning, as it can only be early on."""
-        if topic.seq or at > self._known_at:
+        if topic.seq or self._numbering.feeds(at) > self._known_at:
             raise ValueError(f"row {seq} of {topic.name} came after row {topic.seq}")
         topic.restore(seq - 1, self._restored_at, b"", 0, time_ms)
+
+
+def _changes(column: Sequence[_Value], known: _Value | None) -> Iterator[tuple[int, _Value]]:
+    """The places of a column where another value begins, and which; most often it has only one."""
+    is_one = len(column) == column.count(column[0])
+    for place, value in enumerate(column[:1] if is_one else column):
+        if value != known:
+            known = value
+            yield place, value

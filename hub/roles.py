@@ -20,7 +20,7 @@ _ROLES: Final = {
     **dict.fromkeys(_OF_A_HISTORY, ("all", "feed")),
     **dict.fromkeys(("relay_name", "relay_shards"), ("feed", "edge")),
     **dict.fromkeys(("relay_rows", "relay_lease_s"), ("feed",)),
-    "warm_rows": ("edge",),
+    **dict.fromkeys(("warm_rows", "edge_topics"), ("edge",)),
 }
 
 

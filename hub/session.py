@@ -123,7 +123,7 @@ class Session:
                 server=server,
                 session=self.name,
                 epoch=hub.epoch,
-                at=hub.history.delivered_at,
+                at=hub.history.shown_at(hub.history.delivered_at),
                 source={"name": hub.source.name, "simulated": hub.source.simulated},
                 schemas={name: CHANNELS[name].names for name in CHANNELS if name in hub.channels},
                 limits={
@@ -150,7 +150,7 @@ class Session:
         made = {} if made is None else made
         key = outbox.codec, outbox.at(self._hub.history.delivered_at), outbox.conflated
         if key not in made:
-            _, at, conflated = key
+            at, conflated = self._hub.history.shown_at(key[1]), outbox.conflated
             made[key] = outbox.codec.message(Heartbeat(time=time_ms, at=at, conflated=conflated, markets=markets))
         outbox.put(made[key])
 
@@ -228,14 +228,20 @@ class Session:
         self.outbox.send(Authenticated(id=request.id))
 
     def _select(self, names: Iterable[str]) -> list[Selector]:
-        """Parse topic strings for channels that the source has."""
-        selectors = []
-        for name in names:
-            selector = self._hub.router.select(name)
-            if selector.channel not in self._hub.channels:
-                raise RequestError("unavailable", f"the source {self._hub.source.name!r} has no {selector.channel!r}")
-            selectors.append(selector)
+        """Parse topic strings for what is served here."""
+        serving, selectors = self._hub.serving, list(map(self._parse, names))
+        for selector in selectors:
+            if serving is not None and not serving.covers(selector):
+                few = f"this edge serves {len(serving.names)} topics"
+                raise RequestError("unavailable", f"{few}, and {selector.text!r} is not, or not wholly, among them")
         return selectors
+
+    def _parse(self, name: str) -> Selector:
+        """Parse a topic string for a channel that the source has."""
+        selector = self._hub.router.select(name)
+        if selector.channel not in self._hub.channels:
+            raise RequestError("unavailable", f"the source {self._hub.source.name!r} has no {selector.channel!r}")
+        return selector
 
     def _matching(self, selectors: Iterable[Selector]) -> list[Topic]:
         matching = self._hub.router.matching
@@ -274,7 +280,7 @@ class Session:
         outbox.send(
             Subscribed(
                 id=request.id,
-                at=hub.history.at,
+                at=hub.history.shown_at(hub.history.at),
                 matched=len(matched),
                 recovered=not recovery.gaps,
                 unrecovered=recovery.unrecovered,
@@ -341,7 +347,7 @@ class Session:
                 recovery.since_time(fresh, since.time)
             elif isinstance(since.epoch, str) and since.time is UNSET:
                 seqs = since.seq if isinstance(since.seq, dict) else {}
-                at = since.at if isinstance(since.at, int) else None
+                at = hub.history.at_shown(since.at) if isinstance(since.at, int) else None
                 held = [hub.router.select(name) for name in self._modes]
                 recovery.after_position(fresh, held, since.epoch, at, seqs)
             else:
@@ -384,7 +390,7 @@ class Session:
         self.outbox.begin(self._hub.history.cursor_at_end(), (), [job])
 
     def _list_topics(self, request: Topics) -> None:
-        topics = self._matching(self._select([request.pattern]))
+        topics = self._matching([self._parse(request.pattern)])
         self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))

@@ -26,6 +26,7 @@ from pydantic import (
 
 from hub import topics
 from hub.auth import is_loopback
+from hub.serving import Serving
 
 _TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -164,6 +165,7 @@ def _name(value: str) -> str:
 
 _Addresses = Annotated[tuple[Annotated[str, AfterValidator(_terminal_address)], ...], BeforeValidator(_listed)]
 _Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], BeforeValidator(_listed)]
+_Topics = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Whole = Annotated[int, BeforeValidator(_no_bool)]
 _Number = Annotated[float, BeforeValidator(_no_bool)]
 _File = Annotated[Path | None, BeforeValidator(_empty_is_none)]
@@ -276,6 +278,10 @@ class Settings(BaseModel):
     )
     warm_rows: _Whole = Field(
         default=500_000, ge=0, le=100_000_000, description="edge: rows of the past that it begins with"
+    )
+
+    edge_topics: _Topics = Field(
+        default=(), description="edge: the topics that it serves, such as tick:600000.SH; none: all of the feed's"
     )
 
     log_format: Literal["console", "json"] = Field(default="console", description="how log lines look")
@@ -409,6 +415,10 @@ class Settings(BaseModel):
                 raise ValueError("an edge has no source: its rows come from the feed")
             if self.record is not None:
                 raise ValueError("record is for the feed: an edge has no source")
+            try:
+                Serving(self.edge_topics, self.universes)
+            except ValueError as error:
+                raise ValueError(f"edge_topics: {error}") from None
         return self
 
     @model_validator(mode="after")

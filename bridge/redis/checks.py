@@ -164,7 +164,7 @@ async def _check_use(address: Address, settings: Settings) -> Check:
     """Listen, run a script and read what it wrote, as the relay does."""
     relay = RedisRelay(address, f"{settings.relay_name}:doctor-{secrets.token_hex(4)}", 1)
     try:
-        async with relay.listen():
+        async with relay.listen(range(1)):
             await relay.ask(b"", "nobody", PROBE_MS)
             heard = await relay.asked(PROBE_MS / 1000)
     except RelayAway as error:

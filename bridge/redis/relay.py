@@ -6,13 +6,14 @@ Keys carry the relay's name, and a hash tag, so that what one script touches lie
     {NAME:SHARD}:rows     stream of messages, one for each turn that the shard has a part of; its ids are the turns
     {NAME:SHARD}:newest   the newest rows as they were then; what followed is in the stream
     {NAME:SHARD}:live     channel
+    {NAME}:confirmed      channel: how far everything is published, for edges of a few shards
     {NAME}:lease :token :state :live :wishes :ends :asks :answers:... :kept:...
 
 Channels are the same in all databases of a server. So they end with its number where that is not 0: :live:1
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -52,7 +53,8 @@ class RedisRelay:
         self._name = name
         self._client: Any = address.client()  # what its calls return is typed for both kinds of decoding at once
         self._line: AnsweredLine | None = None
-        self._live = f"live:{address.db}" if address.db else "live"
+        database = f":{address.db}" if address.db else ""
+        self._live, self._confirmed = f"live{database}", f"confirmed{database}"
         self._publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
 
     async def lease(self, owner: str, lease_ms: int) -> int | None:
@@ -98,18 +100,19 @@ class RedisRelay:
 
     async def append(self, additions: Iterable[Addition]) -> None:
         """Add the parts of a turn, each as soon as it is made."""
+        calls = map(self._addition, additions)
         if isinstance(self._client, RedisCluster):
-            calls = map(self._addition, additions)
             answers = await _away(asyncio.gather(*(self._run(scripts.APPEND, keys, *values) for keys, values in calls)))
         else:
-            answers = await _away(self._append(additions))
+            answers = await _away(self._quickly(scripts.APPEND, calls))
         for answer in answers:
             _expect(answer)
 
-    async def _append(self, additions: Iterable[Addition]) -> list[Any]:
-        line, script, count, held = await self._open_line(), scripts.APPEND, 0, list[bytes]()
+    async def _quickly(self, script: Script, calls: Iterable[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
+        """Run a script for each of some keys and values, one server having all of them."""
+        line, count, held = await self._open_line(), 0, list[bytes]()
         try:
-            for count, (keys, values) in enumerate(map(self._addition, additions), 1):  # noqa: B007 - it is used
+            for count, (keys, values) in enumerate(calls, 1):  # noqa: B007 - it is used
                 held.append(packed("EVALSHA", script.sha, len(keys), *keys, *values))
                 if sum(map(len, held)) >= WRITE_BYTES:
                     line.send(held)
@@ -122,7 +125,7 @@ class RedisRelay:
             raise
 
     async def _open_line(self) -> AnsweredLine:
-        """The connection for what has to be fast; it knows the script."""
+        """The connection for what has to be fast; it knows the scripts."""
         if self._line is not None and not self._line.is_open:
             await self._line.close()
             self._line = None
@@ -130,21 +133,30 @@ class RedisRelay:
             line = AnsweredLine()
             await line.open(self._client.connection_pool)
             try:
-                line.write("SCRIPT", "LOAD", scripts.APPEND.text)
-                await line.answers(1, TIMEOUT_S)
+                for script in (scripts.APPEND, scripts.CONFIRM):
+                    line.write("SCRIPT", "LOAD", script.text)
+                await line.answers(2, TIMEOUT_S)
             except BaseException:  # also when nobody waits any more: the answer would be taken for another's
                 await line.close()
                 raise
             self._line = line
         return self._line
 
+    async def confirm(self, published: bytes) -> bool:
+        """Tell how far everything is published."""
+        keys, values = self._keys(self._confirmed), (published, self._publish)
+        if isinstance(self._client, RedisCluster):
+            return bool(await self._run(scripts.CONFIRM, keys, *values))
+        (answer,) = await _away(self._quickly(scripts.CONFIRM, [(keys, values)]))
+        return bool(answer)
+
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[Incoming]:
-        """Hear everything."""
+    async def listen(self, shards: Collection[int]) -> AsyncIterator[Incoming]:
+        """Hear some shards."""
         incoming = Incoming()
         async with AsyncExitStack() as stack:
             try:
-                for client, channels in await self._servers():
+                for client, channels in await self._servers(shards):
                     if client is not self._client:
                         stack.push_async_callback(client.aclose)
                     listening = Listening(incoming)
@@ -224,9 +236,11 @@ class RedisRelay:
         newest = () if addition.newest is None else (pack(addition.newest),)
         return self._keys("head", "rows", "newest", self._live, of=addition.shard), (*values, addition.message, *newest)
 
-    async def _servers(self) -> list[tuple[Redis, list[str]]]:
+    async def _servers(self, shards: Collection[int]) -> list[tuple[Redis, list[str]]]:
         """The servers to listen to, each with its channels."""
-        channels = [self._key(self._live), *(self._key(self._live, shard) for shard in range(self.shards))]
+        channels = [self._key(self._live), *(self._key(self._live, shard) for shard in shards)]
+        if len(shards) < self.shards:
+            channels.append(self._key(self._confirmed))
         client = self._client
         if not isinstance(client, RedisCluster):
             return [(client, channels)]

@@ -19,6 +19,7 @@ def _read(name: str) -> Script:
 
 APPEND: Final = _read("append")
 BEGIN: Final = _read("begin")
+CONFIRM: Final = _read("confirm")
 FENCE: Final = _read("fence")
 HOLD: Final = _read("hold")
 KEEP: Final = _read("keep")

@@ -6,8 +6,9 @@ from typing import Final
 from bridge.relay.boundary import Relay
 from bridge.relay.fedmarks import FedMarks
 from bridge.relay.logreader import Lost, reader_from
+from bridge.relay.position import Position, TurnId
 from bridge.relay.state import decode_question
-from bridge.relay.turn import Part, Position, TurnId, encode, no_rows
+from bridge.relay.turn import Part, encode, no_rows
 from hub.history import History
 
 KEEP_MS: Final = 10_000

@@ -5,15 +5,13 @@ one epoch number alike, so that a turn of one goes on after a turn of the other 
 """
 
 from collections.abc import Iterator
-from typing import Final
 
-from bridge.relay.joining import Joining
+from bridge.relay.joining import MAX_ROWS, Joining
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import MalformedError, Part, Position, Rows, StateRows, TurnId, pick
+from bridge.relay.position import Position, TurnId
+from bridge.relay.state import Published, State
+from bridge.relay.turn import MalformedError, Part, Rows, StateRows, pick
 from hub.past import GapNotice
-
-MAX_WAITING_ROWS: Final = 500_000
-"""Rows of turns that can't be handed out yet. More are let go: they are read again from the stream."""
 
 
 class Assembler:
@@ -21,11 +19,13 @@ class Assembler:
 
     Args:
         position: everything up to it is there already.
+        shards: how many there are.
     """
 
-    def __init__(self, epoch: str, position: Position) -> None:
+    def __init__(self, epoch: str, position: Position, shards: int) -> None:
         self.epoch = epoch
         self.position = position
+        self.shards = range(shards)
         self.applied = TurnId(0, 0)
         """The newest turn that was handed out: in the streams, whatever is needed comes after it."""
         self.let_go = 0
@@ -44,7 +44,7 @@ class Assembler:
         """Take a part of a turn of this epoch. Raises MalformedError."""
         if part.end <= self.position:
             return
-        if self._waiting_rows > MAX_WAITING_ROWS:
+        if self._waiting_rows > MAX_ROWS:
             self.let_go += self._waiting_rows
             self.forget()
         joining = self._turns.get(part.turn)
@@ -57,6 +57,9 @@ class Assembler:
         except MalformedError:  # it may come again, and be whole then
             self._drop(part.turn)
             raise
+
+    def hear(self, told: State | Published) -> None:
+        """Take what a feed tells of itself: who takes all shards sees by the turns what is published."""
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""
@@ -111,17 +114,17 @@ class Assembler:
         if known > 0:
             rows = pick(rows, range(known, len(rows.rows)))
         self.position = end
-        return Stretch(begin, end, rows, _notices_after(begin, part), _states_after(begin, part), part.fed)
+        return Stretch(begin, end, rows, notices_after(begin, part), states_after(begin, part), part.fed)
 
 
-def _notices_after(position: Position, part: Part) -> list[GapNotice]:
+def notices_after(position: Position, part: Part) -> list[GapNotice]:
     """The notices of a turn that lie behind a position within it."""
     told = position.told - (part.begin.told if part.begin.at == position.at else 0)
     here = [notice for notice in part.notices if notice.after_at == position.at]
     return [*here[told:], *(notice for notice in part.notices if notice.after_at > position.at)]
 
 
-def _states_after(position: Position, part: Part) -> StateRows:
+def states_after(position: Position, part: Part) -> StateRows:
     """The stretches of states of a turn that lie behind a position within it."""
     after = position.at + 1
     return tuple((max(first_at, after), last_at) for first_at, last_at in part.states if last_at >= after)

@@ -6,6 +6,7 @@ then; the others are known by the rows that follow.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -15,9 +16,11 @@ import msgspec
 from bridge.relay.backoff import Backoff
 from bridge.relay.boundary import Head, Relay, RelayAway
 from bridge.relay.newest import Newest
+from bridge.relay.position import Position
+from bridge.relay.share import Share
 from bridge.relay.state import Question, State, decode_told
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import MalformedError, Position, decode
+from bridge.relay.turn import MalformedError, decode
 from hub.past import RestoredTopic
 from hub.schema import CHANNELS
 
@@ -43,8 +46,10 @@ class Beginning(NamedTuple):
     known_at: int
 
 
-async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> Beginning | None:
+async def find_beginning(relay: Relay, share: Share, warm_rows: int, not_before: Position) -> Beginning | None:
     """Choose a place ``warm_rows`` rows before the newest, or where the streams begin if that is earlier.
+
+    Rows are counted as the feed does, also those that an edge of few shards does not take.
 
     Returns:
         None where no feed has published yet.
@@ -58,14 +63,15 @@ async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> 
         return None
     if state.shards != relay.shards:
         raise ShardsDifferError(f"relay_shards is {relay.shards} here, but {state.shards} at the feed")
-    found = [await relay.newest(shard) for shard in range(relay.shards)]
-    if any(head.epoch != state.epoch for head, _ in found):
+    found = {shard: await relay.newest(shard) for shard in share.shards}
+    if any(head.epoch != state.epoch for head, _ in found.values()):
         _logger.info("the feed fills the relay just now")
         return None
-    newest = [row for _, rows in found for row in rows if row.name.partition(":")[0] in CHANNELS]
+    rows = (row for _, rows in found.values() for row in rows if share.serves(row.name))
+    newest = [row for row in rows if row.name.partition(":")[0] in CHANNELS]
     known_at = max((row.at for row in newest), default=0)
     wanted = Position(max(0, max(known_at, state.at) - warm_rows), 0)
-    in_streams = await _streams_begin(relay, [head for head, _ in found], state)
+    in_streams = await _streams_begin(relay, {shard: head for shard, (head, _) in found.items()}, state)
     position = in_streams
     if wanted < in_streams:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
@@ -75,7 +81,7 @@ async def find_beginning(relay: Relay, warm_rows: int, not_before: Position) -> 
 
 
 async def wait_for_beginning(
-    relay: Relay, warm_rows: int, stopped: asyncio.Event, not_before: Position | None = None
+    relay: Relay, share: Share, warm_rows: int, stopped: asyncio.Event, not_before: Position | None = None
 ) -> Beginning | None:
     """Wait until there is one, whatever happens to the relay; None when it was stopped meanwhile.
 
@@ -88,7 +94,7 @@ async def wait_for_beginning(
     backoff, said = Backoff(), ""
     while not stopped.is_set():
         try:
-            found = await find_beginning(relay, warm_rows, not_before or Position(0, 0))
+            found = await find_beginning(relay, share, warm_rows, not_before or Position(0, 0))
             if found is not None:
                 return found
             trouble = "no feed has published yet: the edge waits for it"
@@ -112,10 +118,10 @@ async def ask(relay: Relay, question: Question) -> bytes | None:
     return await relay.answered(answer_to, ANSWER_S)
 
 
-async def _streams_begin(relay: Relay, heads: list[Head], state: State) -> Position:
-    """A position from which on the streams of all shards have everything, or had it just now."""
+async def _streams_begin(relay: Relay, heads: Mapping[int, Head], state: State) -> Position:
+    """A position from which on the streams of these shards have everything, or had it just now."""
     begins: list[Position] = []
-    for shard, head in enumerate(heads):
+    for shard, head in heads.items():
         oldest = await relay.read(shard, "", 1)
         if oldest:
             begins.append(decode(oldest[0][1]).begin)

@@ -5,13 +5,13 @@ newest row of every topic. There is one feed at a time: whoever holds the lease,
 before. What is done with an older token is refused, so that a feed that was paused and comes back changes nothing.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from bridge.relay.newest import Newest
-from bridge.relay.turn import TurnId
+from bridge.relay.position import TurnId
 
 
 class RelayAway(Exception):  # noqa: N818 (it reads as what happened)
@@ -65,7 +65,7 @@ class Incoming(Protocol):
     async def take(self) -> Sequence[bytes]:
         """The next messages, at least one, in the order in which each shard published them. Raises RelayAway.
 
-        A message of a shard begins as `bridge.relay.turn.encode` does, what `Relay.hold` told begins otherwise.
+        A message of a shard begins as `bridge.relay.turn.encode` does, what a feed told of itself begins otherwise.
         """
 
 
@@ -104,10 +104,16 @@ class Relay(Protocol):
         Asked again for the same turn, it adds what is missing. Raises Refused.
         """
 
+    async def confirm(self, published: bytes) -> bool:
+        """Tell those that listen to a few shards how far everything is published. Returns whether anybody did."""
+
     # The edges
 
-    def listen(self) -> AbstractAsyncContextManager[Incoming]:
-        """Hear everything that is published once the block has begun."""
+    def listen(self, shards: Collection[int]) -> AbstractAsyncContextManager[Incoming]:
+        """Hear everything that is published in some shards once the block has begun, and how the feed is.
+
+        Who does not listen to all of them hears what the feed confirms as well.
+        """
 
     async def state(self) -> bytes:
         """What the feed told last; empty where it told nothing."""

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from bridge.relay.logreader import position_of
-from bridge.relay.turn import NOT_FED, Fed, Position
+from bridge.relay.position import Position
+from bridge.relay.turn import NOT_FED, Fed
 from hub.history import History
 from hub.journal import RunBegins
 from hub.past import GapNotice

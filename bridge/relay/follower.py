@@ -6,18 +6,18 @@ is lost: then this history can't go on, and the edge begins another one that say
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from time import time
-from typing import Final
+from typing import Final, Protocol
 
-from bridge.relay.assembler import Assembler
 from bridge.relay.backoff import Backoff
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Incoming, Relay, RelayAway
 from bridge.relay.logreader import Stretch
-from bridge.relay.state import Question, State, decode_told
-from bridge.relay.turn import MAGIC, MalformedError, Part, Position, decode
+from bridge.relay.position import Position, TurnId
+from bridge.relay.state import Published, Question, State, decode_heard, decode_told
+from bridge.relay.turn import MAGIC, MalformedError, Part, decode
 
 SILENCE_S: Final = 3.0
 """The feed tells how it is several times in that time: when nothing comes, something is wrong."""
@@ -29,6 +29,38 @@ ANSWER_ROWS: Final = 4096
 """Rows that the feed is asked for at once: it takes some 10 ms of its event loop to find them."""
 
 _logger = logging.getLogger("argus.relay")
+
+
+class Assembling(Protocol):
+    """Puts together what comes: `bridge.relay.assembler.Assembler`, or that of an edge of few shards."""
+
+    epoch: str
+    position: Position
+    applied: TurnId
+    let_go: int
+
+    @property
+    def shards(self) -> Collection[int]:
+        """Those that are taken."""
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether something is known to be missing."""
+
+    def put(self, part: Part) -> None:
+        """Take a part."""
+
+    def hear(self, told: State | Published) -> None:
+        """Take what the feed tells."""
+
+    def forget(self) -> None:
+        """Let go of what waits."""
+
+    def take(self) -> Iterator[Stretch]:
+        """What can follow now."""
+
+    def take_answer(self, part: Part) -> Stretch | None:
+        """What follows, of an answer."""
 
 
 class EpochEnded(Exception):  # noqa: N818 (it reads as what happened)
@@ -55,7 +87,7 @@ class Follower:
     def __init__(
         self,
         relay: Relay,
-        assembler: Assembler,
+        assembler: Assembling,
         state: State,
         known_at: int,
         on_stretch: Callable[[Stretch], None],
@@ -82,7 +114,7 @@ class Follower:
         backoff = Backoff()
         while True:
             try:
-                async with self._relay.listen() as incoming:
+                async with self._relay.listen(self._assembler.shards) as incoming:
                     await self._look()
                     await self._refill()
                     backoff.over()
@@ -128,11 +160,15 @@ class Follower:
 
     def _take(self, message: bytes) -> None:
         if message.startswith(MAGIC):
-            self._take_part(decode(message))
+            part = decode(message)
+            if part.turn.token >= self._state.token:  # what holds of an older feed's is in the streams
+                self._take_part(part)
             return
-        state = decode_told(message)
-        if state is not None:
-            self._take_state(state)
+        told = decode_heard(message)
+        if isinstance(told, State):
+            self._take_state(told)
+        elif told.epoch == self._assembler.epoch:
+            self._assembler.hear(told)
 
     def _take_part(self, part: Part) -> None:
         if part.epoch == self._assembler.epoch:
@@ -146,6 +182,7 @@ class Follower:
         if state.epoch != self._assembler.epoch:
             raise EpochEnded(f"another epoch has begun: {state.epoch}")
         self._state = state
+        self._assembler.hear(state)
         self._on_state(state)
 
     async def _look(self) -> None:
@@ -190,7 +227,7 @@ class Follower:
     async def refill_from_streams(self) -> None:
         """Take what the streams have and what is not here yet."""
         relay, assembler = self._relay, self._assembler
-        after = dict.fromkeys(range(relay.shards), str(assembler.applied) if assembler.applied.token else "")
+        after = dict.fromkeys(assembler.shards, str(assembler.applied) if assembler.applied.token else "")
         while after:
             pages = await asyncio.gather(*(relay.read(shard, turn, PAGE) for shard, turn in after.items()))
             for shard, page in zip(list(after), pages, strict=True):

@@ -5,7 +5,7 @@ from typing import Final
 from bridge.relay.turn import HEAD, MalformedError, Part, Rows, rows_of
 
 MAX_ROWS: Final = 500_000
-"""A turn of more is no feed's."""
+"""A turn of more is no feed's. Of turns that wait for others more are let go: they are read again from the stream."""
 
 
 class Joining:
@@ -63,7 +63,7 @@ class Joining:
         ats = part.rows.ats
         columns = part.rows.names, ats, HEAD.iter_unpack(part.numbers), part.rows.rows
         try:
-            if ats[0] < before:  # a place counted from the end
+            if ats and ats[0] < before:  # a place counted from the end
                 raise IndexError
             for name, at, (head,), row in zip(*columns, strict=True):
                 place = at - before

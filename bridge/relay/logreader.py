@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from bridge.relay.turn import NOT_FED, Fed, Position, Rows, StateRows, no_rows
+from bridge.relay.position import Position
+from bridge.relay.turn import NOT_FED, Fed, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
 from hub.segment import EVERYTHING, Segment

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import time
 
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after
-from bridge.relay.turn import TurnId
+from bridge.relay.position import TurnId
 
 
 class _Shard:
@@ -64,7 +64,7 @@ class MemoryRelay:
         self._owner, self._token, self._leased_until_s = "", 0, 0.0
         self._state = b""
         self._kept: dict[str, bytes] = {}
-        self._listeners: dict[_Incoming, None] = {}
+        self._listeners: dict[_Incoming, Collection[int]] = {}
         self._wishes: dict[str, tuple[Sequence[str], float]] = {}
         self._questions: deque[tuple[bytes, str]] = deque()
         self._answers: dict[str, bytes] = {}
@@ -85,7 +85,7 @@ class MemoryRelay:
             raise Refused("another feed has the lease")
         self._leased_until_s = self._now_s() + lease_ms / 1000
         self._state = state
-        self._tell(state)
+        self._tell(state, *self._listeners)
 
     async def homes(self) -> tuple[str, ...]:
         """The name of its history."""
@@ -125,13 +125,19 @@ class MemoryRelay:
             known.stream[addition.turn] = addition.message
             if addition.newest is not None:
                 known.newest, known.newest_at = addition.newest, addition.turn
-            self._tell(addition.message)
+            self._tell(addition.message, *(who for who, shards in self._listeners.items() if addition.shard in shards))
+
+    async def confirm(self, published: bytes) -> bool:
+        """Tell how far everything is published."""
+        partial = [who for who, shards in self._listeners.items() if len(shards) < self.shards]
+        self._tell(published, *partial)
+        return bool(partial)
 
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[_Incoming]:
-        """Hear everything."""
+    async def listen(self, shards: Collection[int]) -> AsyncIterator[_Incoming]:
+        """Hear some shards."""
         incoming = _Incoming()
-        self._listeners[incoming] = None
+        self._listeners[incoming] = shards
         try:
             yield incoming
         finally:
@@ -196,8 +202,8 @@ class MemoryRelay:
             raise Refused("a newer feed writes")
         return known
 
-    def _tell(self, message: bytes) -> None:
-        for incoming in self._listeners:
+    def _tell(self, message: bytes, *listeners: _Incoming) -> None:
+        for incoming in listeners:
             incoming.put(message)
 
     async def _wait(self, condition: Callable[[], bool], wait_s: float) -> bool:

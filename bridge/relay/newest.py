@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bridge.relay.turn import TurnId, decode
+from bridge.relay.position import TurnId
+from bridge.relay.turn import decode
 
 
 class Newest(NamedTuple):

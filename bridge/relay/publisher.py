@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from operator import attrgetter
+from time import monotonic
 from typing import Final
 
 from msgspec.structs import replace
@@ -25,11 +26,13 @@ from bridge.relay.keeping import Keeping
 from bridge.relay.lease import Lease, Taken, take_over
 from bridge.relay.logreader import Lost, Stretch, position_of, reader_from
 from bridge.relay.newest import Newest, Written
+from bridge.relay.position import Position, TurnId
+from bridge.relay.reach import Reached
 from bridge.relay.record import Record
-from bridge.relay.state import Estate, State
+from bridge.relay.state import Estate, Published, State
 from bridge.relay.state import encode as encode_state
 from bridge.relay.succession import Unproven
-from bridge.relay.turn import NOT_FED, Fed, Part, Position, TurnId, encode_turn, shard_of
+from bridge.relay.turn import NOT_FED, Fed, Part, encode_turn, parts_of, shard_of
 from hub.history import History
 from hub.topic import Topic
 
@@ -37,6 +40,9 @@ TURN_ROWS: Final = 8192
 """Rows that travel in one turn at most: a burst as a whole, and a megabyte or two."""
 NOTED_TURNS: Final = 1000
 """So exactly is known which turn is the oldest that the streams have to hold."""
+
+ASK_AGAIN_S: Final = 0.25
+"""An edge of few shards that is new has to wait for so long, and for the feed's next word, at the most."""
 
 _logger = logging.getLogger("argus.relay")
 _shard_known: Final = attrgetter("shard")
@@ -99,6 +105,8 @@ class Publisher:
         self._published: Position | None = None  # what all shards have confirmed
         self._has_lost = False  # what follows the streams is no longer held
         self._written = Written(max(1, keep_rows // 4))
+        self._reached = Reached(relay.shards)
+        self._ask_again_s = 0.0
         self._turns: deque[tuple[TurnId, int]] = deque()  # some of those in the streams, with the rows before them
 
     @property
@@ -162,8 +170,9 @@ class Publisher:
     async def _begin(self, taken: Taken) -> Position:
         """Find out from where on to publish, and have the relay ready for it."""
         self._record.lead(self._epoch, taken.token)
-        heads, (begin, fill, _) = taken.found.heads, taken.verdict
+        heads, (begin, fill, _, half) = taken.found.heads, taken.verdict
         self._homes = taken.found.homes
+        fill |= half > position_of(self._history)  # the journal has lost what is half published: its numbers come again
         if begin is None or fill or self._has_lost or self._has_forgotten(heads):
             had = "another history" if any(head.epoch for head in heads) else "nothing"
             _logger.warning("the relay had %s, or not all of this one, or more: it is filled anew", had)
@@ -204,6 +213,7 @@ class Publisher:
     async def _lead(self, token: int, begin: Position) -> None:
         """Publish, hold the lease, answer edges and hear their wishes, until one of it fails."""
         self._published = begin
+        self._reached.begin(begin)
         await self._keeping.keep(self._lease.owner, token)
         await self._tell(token)  # before anything is published: who takes over has to know who led last
         self._publish_up_to(begin, NOT_FED)
@@ -241,12 +251,14 @@ class Publisher:
             turn = TurnId(token, turn.number + 1)
             self._note(turn, stretch)
             shards = self._shards_of(stretch.topics)
-            parts, fed = set(shards) or {0}, self._marks.at(stretch.end)
-            due = self._written.due(parts, stretch.end.at)
-            await self._relay.append(self._additions(turn, stretch._replace(fed=fed), shards, due))
+            parts = parts_of(shards, self._relay.shards, stretch.notices)
+            fed = self._marks.at(stretch.end)
+            await self._relay.append(self._additions(turn, stretch._replace(fed=fed), shards, parts))
             self._last.update(dict.fromkeys(parts, str(turn)))
+            self._reached.note(parts, stretch.end)
             self._publish_up_to(stretch.end, fed)
             self.published_rows += len(stretch.rows.rows)
+            await self._confirm(token, stretch.end)
 
     def _note(self, turn: TurnId, stretch: Stretch) -> None:
         """Note which turns the streams hold: not each that has a row only, which would be one for each row."""
@@ -263,12 +275,22 @@ class Publisher:
         if position >= self._goal:
             self.caught_up.set()
 
-    def _additions(self, turn: TurnId, stretch: Stretch, shards: Sequence[int], due: int | None) -> Iterator[Addition]:
+    async def _confirm(self, token: int, position: Position) -> None:
+        """Tell edges of few shards what is published. Where there are none, that is found out now and then only."""
+        now_s = monotonic()
+        if now_s >= self._ask_again_s:
+            published = Published(token, self._epoch, *position, self._reached.now())
+            is_heard = await self._relay.confirm(encode_state(published))
+            self._ask_again_s = 0.0 if is_heard else now_s + ASK_AGAIN_S
+
+    def _additions(
+        self, turn: TurnId, stretch: Stretch, shards: Sequence[int], parts: Sequence[int]
+    ) -> Iterator[Addition]:
         """The parts of a turn, made one after the other. With that of the shard that is due go its newest rows."""
-        history, keep_from = self._history, self._turns[0][0]
+        history, keep_from, due = self._history, self._turns[0][0], self._written.due(parts, stretch.end.at)
         begin, end, rows, notices, states, fed, _ = stretch
-        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed)
-        for shard, message in encode_turn(whole, shards):
+        whole = Part(0, self._epoch, turn, begin, end, 0, rows, notices, states, fed, reach=self._reached.now())
+        for shard, message in encode_turn(whole, shards, parts):
             kept, newest = self._written.keep_from(shard, keep_from), None
             if shard == due and history.at == history.delivered_at:  # else they may not be in the journal yet
                 newest = list(self._newest_rows(shard, history.at))
@@ -308,6 +330,6 @@ class Publisher:
         fed = self._marks.at(published)
         estate = Estate(self._homes, self._floor, kept.name, kept.others, kept.reigns, self._beat, fed)
         state = self._state(token, published)
-        state = replace(state, digests=dict(self._keeping.digests), estate=estate)
+        state = replace(state, digests=dict(self._keeping.digests), estate=estate, reach=self._reached.now())
         await self._lease.hold(token, encode_state(state))
         self._marks.tell(published, fed)

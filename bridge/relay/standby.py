@@ -18,11 +18,12 @@ from bridge.relay.boundary import Ousted, Refused, Relay, RelayAway
 from bridge.relay.follower import EpochEnded, Follower
 from bridge.relay.lease import Lease, Taken, take_over
 from bridge.relay.logreader import Stretch
+from bridge.relay.position import Position
 from bridge.relay.record import Record
 from bridge.relay.state import Reign, State
 from bridge.relay.state import decode as decode_state
 from bridge.relay.succession import Unproven, announce, divergence
-from bridge.relay.turn import MalformedError, Position
+from bridge.relay.turn import MalformedError
 from hub.schema import CHANNELS
 
 PATIENCE: Final = 4
@@ -121,7 +122,7 @@ class Standby:
             return
         position = journal.position if gathered is None else gathered.position
         known_at = 0 if gathered is None else self._known_at
-        assembler = Assembler(told.epoch, position)
+        assembler = Assembler(told.epoch, position, self._relay.shards)
 
         def take(stretch: Stretch) -> None:
             nonlocal gathered
@@ -259,7 +260,7 @@ class Standby:
         place = divergence(self._record.kept, told)
         if place is not None and not journal.cut(place):
             raise Unproven("the journal could not be cut to what was published")
-        assembler = Assembler(told.epoch, journal.position)
+        assembler = Assembler(told.epoch, journal.position, self._relay.shards)
         follower = Follower(self._relay, assembler, told, 0, journal.take, lambda _: None)
         await follower.refill_from_streams()
         if journal.position != verdict.end:

@@ -4,14 +4,18 @@ An edge that hears it and has less knows that something was lost on the way, als
 hears nothing knows that the feed is away.
 """
 
+from contextlib import suppress
 from datetime import date
 from typing import Final
 
 import msgspec
 
-from bridge.relay.turn import NOT_FED, Fed, MalformedError, Position
+from bridge.relay.position import Position
+from bridge.relay.reach import Reach
+from bridge.relay.turn import NOT_FED, Fed, MalformedError
 
 _TAG: Final = "argus.feed"
+_PUBLISHED: Final = "argus.published"
 
 
 class Reign(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +63,7 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
         source, simulated, channels, trading_days, markets: as `bridge.source.Source` has them.
         now_ms: the source's clock, epoch ms, and how many times faster than the wall clock it runs.
         digests: of what the relay keeps for the edges, by kind: see `bridge.relay.keeping`.
+        reach: how far the shards had come there.
         status, reason: as `bridge.source.SourceStatus` has them.
         estate: for whoever goes on after it.
     """
@@ -79,6 +84,25 @@ class State(msgspec.Struct, frozen=True, tag=_TAG):
     reason: str
     estate: Estate = Estate()
     digests: dict[str, str] = {}
+    reach: Reach = Reach()
+
+    @property
+    def position(self) -> Position:
+        """How far it has published."""
+        return Position(self.at, self.told)
+
+
+class Published(msgspec.Struct, frozen=True, tag=_PUBLISHED, array_like=True):
+    """A feed has published everything up to a position, under a token: what a state tells, for edges of few shards.
+
+    They can't tell by a turn whether all of it is published, and nothing else may be handed to clients.
+    """
+
+    token: int
+    epoch: str
+    at: int
+    told: int
+    reach: Reach
 
     @property
     def position(self) -> Position:
@@ -97,6 +121,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
 encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(State)
+_decode_published: Final = msgspec.msgpack.Decoder(Published)
 decode_question: Final = msgspec.msgpack.Decoder(Question).decode
 
 
@@ -113,4 +138,14 @@ def decode_told(message: bytes) -> State | None:
     state = decode(message)
     if state is None and message:
         raise MalformedError("the feed speaks another version: run the same one everywhere")
+    return state
+
+
+def decode_heard(message: bytes) -> State | Published:
+    """Read what is heard of the feed beside turns. Raises MalformedError."""
+    with suppress(msgspec.DecodeError):
+        return _decode_published.decode(message)
+    state = decode_told(message)
+    if state is None:
+        raise MalformedError("an empty message")
     return state

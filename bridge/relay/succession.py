@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bridge.relay.boundary import Head
+from bridge.relay.position import Position, TurnId
 from bridge.relay.record import MOST_REIGNS, Kept
 from bridge.relay.state import State
-from bridge.relay.turn import MalformedError, Position, TurnId, decode
+from bridge.relay.turn import MalformedError, decode
 
 _PREFIX: Final = "feed "
 
@@ -45,11 +46,13 @@ class Verdict(NamedTuple):
         end: up to where everything is published; None: that is not known.
         fill: whether the relay has to be filled anew, because it lacks something, or has what does not belong there.
         succeeds: whether another feed led before: up to ``end`` its rows have to be here, and no others.
+        half: where a turn of this feed's would end that is half published.
     """
 
     end: Position | None
     fill: bool
     succeeds: bool
+    half: Position = Position(0, 0)
 
 
 def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
@@ -71,8 +74,8 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
     if is_ours and (kept.epoch != epoch or told.token == kept.token):
         if not (is_truthful or is_alone):
             raise Unproven("Redis may have lost what another feed has published meanwhile")
-        end = published_end(found.heads, told)  # what is half published will be published again as it was
-        return Verdict(None, True, False) if end is None else Verdict(end.position, False, False)
+        end = published_end(found.heads, told)
+        return Verdict(None, True, False) if end is None else Verdict(end.position, False, False, end.half)
     if not is_truthful:
         raise Unproven("Redis may have lost the newest of what was published")
     if kept.name not in told.estate.others:
@@ -84,10 +87,11 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
 
 
 class End(NamedTuple):
-    """Up to where everything is published, and whether there is nothing behind it: else half a turn is."""
+    """Up to where everything is published, and whether there is nothing behind it: else half a turn, up to ``half``."""
 
     position: Position
     is_whole: bool
+    half: Position = Position(0, 0)
 
 
 def published_end(heads: Sequence[Head], told: State) -> End | None:
@@ -106,7 +110,7 @@ def published_end(heads: Sequence[Head], told: State) -> End | None:
     except MalformedError:  # of another version
         return None
     is_whole = all(head.last == newest.last for shard, head in enumerate(heads) if part.shards >> shard & 1)
-    end = End(part.end if is_whole else part.begin, is_whole)
+    end = End(part.end, True) if is_whole else End(part.begin, False, part.end)
     return end if end.position >= told.estate.floor else None
 
 

@@ -7,7 +7,7 @@ can splice them, and sees a hole by the positions alone, whatever was published 
 
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import itemgetter
 from sys import intern
@@ -16,12 +16,15 @@ from zlib import crc32
 
 import msgspec
 
+from bridge.relay.position import Position, TurnId
+from bridge.relay.reach import Reach
 from hub.past import GapNotice
+from hub.schema import STATUS
 
 MAX_SHARDS: Final = 64
 """A message has one bit for each."""
 
-MAGIC: Final = b"AT2\n"
+MAGIC: Final = b"AT3\n"
 """What messages begin with."""
 _HEADER: Final = struct.Struct("<4s8sQQqIqIQIIII")
 NUMBERS: Final = 4
@@ -46,34 +49,11 @@ class Fed(NamedTuple):
 
 NOT_FED: Final = Fed("", 0)
 
-_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows, Fed])
+_beside: Final = msgspec.msgpack.Decoder(tuple[list[GapNotice], StateRows, Fed, Reach])
 
 
 class MalformedError(ValueError):
     """A message that no feed of this version wrote."""
-
-
-class Position(NamedTuple):
-    """A place in history: everything up to row ``at``, and the first ``told`` gap notices right after it."""
-
-    at: int
-    told: int
-
-
-class TurnId(NamedTuple):
-    """Names a turn: the fencing token of the feed that published it, and its number under that token, from 1."""
-
-    token: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.token}-{self.number}"
-
-    @classmethod
-    def parse(cls, text: str) -> "TurnId":
-        """Read what `str` wrote; an empty text is before all turns."""
-        token, _, number = text.partition("-")
-        return cls(int(token or 0), int(number or 0))
 
 
 class Rows(NamedTuple):
@@ -95,7 +75,8 @@ class Part(NamedTuple):
     """What one shard has of a turn. ``shards``: a bit for every shard that has a part.
 
     ``numbers``: those of the rows, as they have travelled.
-    The notices, the states and what it is fed with are those of the whole turn, in each part.
+    The notices, the states, what it is fed with and how far the shards had come where it begins are those of the
+    whole turn, in each part.
     """
 
     shard: int
@@ -109,11 +90,16 @@ class Part(NamedTuple):
     states: StateRows = ()
     fed: Fed = NOT_FED
     numbers: bytes = b""
+    reach: Reach = Reach()
 
 
 def shard_of(name: str, shards: int) -> int:
-    """The shard of a topic: the same in every process and version, since old messages are read by new edges."""
-    return crc32(name.encode()) % shards
+    """The shard of a topic: the same in every process and version, since old messages are read by new edges.
+
+    All of the status channel are in one: every edge takes them.
+    """
+    channel, _, _ = name.partition(":")
+    return crc32((STATUS if channel == STATUS else name).encode()) % shards
 
 
 def no_rows() -> Rows:
@@ -137,22 +123,32 @@ def encode(part: Part) -> bytes:
     """The message of a part."""
     names, rows = part.rows.names, part.rows.rows
     numbers = _interleave(part.rows).tobytes()
-    return _message(part, names, numbers, rows, _pack((part.notices, part.states, part.fed)))
+    return _message(part, names, numbers, rows, _pack((part.notices, part.states, part.fed, part.reach)))
 
 
-def encode_turn(turn: Part, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+def parts_of(shards: Collection[int], count: int, notices: Sequence[GapNotice]) -> Sequence[int]:
+    """The shards that have a part of a turn: those of its rows; what it tells of gaps concerns everybody.
+
+    Args:
+        shards: that of every row.
+        count: how many there are.
+    """
+    return range(count) if notices else sorted(set(shards))
+
+
+def encode_turn(turn: Part, shards: Sequence[int], parts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """The messages of a turn, each with its shard, one after the other: the first can travel while others are made.
 
     Args:
         turn: all of it; ``shard`` and ``shards`` mean nothing.
-        shards: that of every row. Without rows it is the first's.
+        shards: that of every row.
+        parts: the shards that have a part of it.
     """
-    places: list[list[int]] = [[] for _ in range(max(shards, default=0) + 1)]
+    places: list[list[int]] = [[] for _ in range(parts[-1] + 1)]
     for place, shard in enumerate(shards):
         places[shard].append(place)
-    parts = [shard for shard, own in enumerate(places) if own] or [0]
     mask = sum(1 << shard for shard in parts)
-    beside = _pack((turn.notices, turn.states, turn.fed))
+    beside = _pack((turn.notices, turn.states, turn.fed, turn.reach))
     names, rows = turn.rows.names, turn.rows.rows
     heads = [head for (head,) in HEAD.iter_unpack(_interleave(turn.rows))]
     for shard in parts:
@@ -202,7 +198,7 @@ def decode(message: bytes) -> Part:
         offset += 4 * count
         text = message[offset : offset + text_bytes].decode()
         offset += text_bytes
-        notices, states, fed = _beside.decode(message[offset : offset + beside_bytes])
+        notices, states, fed, reach = _beside.decode(message[offset : offset + beside_bytes])
         offset += beside_bytes
         ends = list(accumulate(lengths, initial=offset))
         rows = [message[start:end] for start, end in pairwise(ends)]
@@ -215,7 +211,8 @@ def decode(message: bytes) -> Part:
         raise MalformedError(str(error)) from None
     found = rows_of(names, numbers, rows)
     begin, end = Position(at, told), Position(end_at, end_told)
-    return Part(shard, epoch.hex(), TurnId(token, number), begin, end, shards, found, notices, states, fed, numbers)
+    turn = TurnId(token, number)
+    return Part(shard, epoch.hex(), turn, begin, end, shards, found, notices, states, fed, numbers, reach)
 
 
 def rows_of(names: Sequence[str], numbers: bytes, rows: Sequence[bytes]) -> Rows:

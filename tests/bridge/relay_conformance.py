@@ -7,7 +7,8 @@ import pytest
 
 from bridge.relay.boundary import Addition, Incoming, Refused, Relay
 from bridge.relay.newest import Newest
-from bridge.relay.turn import Part, Position, Rows, TurnId, decode, encode
+from bridge.relay.position import Position, TurnId
+from bridge.relay.turn import Part, Rows, decode, encode
 from hub.past import GapNotice
 
 EPOCH = "00112233445566aa"
@@ -59,7 +60,7 @@ class RelayConformance:
         token = await lead(relay)
         sizes = {1: [90_000, 300_000, 10, 20], 2: [10, 280_000, 270_000, 30], 3: [1, 2, 3, 4]}
         last = dict.fromkeys(range(4), "")
-        async with relay.listen() as incoming:
+        async with relay.listen(range(4)) as incoming:
             for number, turn_sizes in sizes.items():
                 turn = TurnId(token, number)
                 rows = [("tick:a", number * 10 + shard, bytes(size)) for shard, size in enumerate(turn_sizes)]
@@ -100,7 +101,7 @@ class RelayConformance:
 
     async def test_what_a_feed_tells_is_kept_and_heard(self, relay: Relay) -> None:
         token = await lead(relay)
-        async with relay.listen() as incoming:
+        async with relay.listen(range(4)) as incoming:
             await relay.hold("one", token, LEASE_MS, b"how it is")
             assert await take_messages(incoming, 1) == [b"how it is"]
         assert await relay.state() == b"how it is"
@@ -109,7 +110,7 @@ class RelayConformance:
         token = await lead(relay)
         turn = TurnId(token, 1)
         sent = addition(2, turn, "", ("tick:a.SH", 1, b"old"), ("tick:b.SH", 2, b"\0\n\xff"), ("tick:a.SH", 3, b"new"))
-        async with relay.listen() as incoming:
+        async with relay.listen(range(4)) as incoming:
             await relay.append([sent])
             assert await take_messages(incoming, 1) == [sent.message]
         assert await relay.read(2, "", 10) == [(str(turn), sent.message)]
@@ -137,7 +138,7 @@ class RelayConformance:
     async def test_what_is_asked_again_is_done_once(self, relay: Relay) -> None:
         token = await lead(relay)
         parts = [addition(shard, TurnId(token, 1), "", (f"tick:{shard}.SH", shard + 1, b"row")) for shard in (0, 1)]
-        async with relay.listen() as incoming:
+        async with relay.listen(range(4)) as incoming:
             await relay.append(parts[:1])  # the rest did not come through
             await relay.append(parts)
             heard = await take_messages(incoming, 2)

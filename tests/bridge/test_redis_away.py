@@ -13,7 +13,8 @@ from bridge.redis.relay import RedisRelay
 from bridge.relay.beginning import wait_for_beginning
 from bridge.relay.boundary import Addition, RelayAway
 from bridge.relay.keeping import Learning
-from bridge.relay.turn import TurnId
+from bridge.relay.position import TurnId
+from bridge.relay.share import whole
 from bridge.relay.wishing import Wishing
 from tests.bridge.support.redis_servers import free_port, needs_redis, redis_cluster, redis_server, redis_with_sentinel
 
@@ -37,7 +38,7 @@ async def cluster_that_is(what: str, folder: Path) -> AsyncIterator[str]:
 
 
 async def listen(relay: RedisRelay) -> None:
-    async with relay.listen():
+    async with relay.listen(range(relay.shards)):
         pass
 
 
@@ -74,7 +75,7 @@ async def test_who_waits_for_a_cluster_goes_on_waiting(
         learning = Learning(relay, lambda _kind, _content: None)
         learning.note({"reference": "00"})
         works = [
-            asyncio.create_task(wait_for_beginning(relay, 0, stopped)),
+            asyncio.create_task(wait_for_beginning(relay, whole(relay.shards), 0, stopped)),
             asyncio.create_task(Wishing(relay, "edge", frozenset).run()),
             asyncio.create_task(learning.run()),
         ]

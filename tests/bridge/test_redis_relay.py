@@ -14,7 +14,7 @@ from bridge.redis.address import Address
 from bridge.redis.line import AnsweredLine
 from bridge.redis.relay import RedisRelay
 from bridge.relay.boundary import Refused, Relay
-from bridge.relay.turn import TurnId
+from bridge.relay.position import TurnId
 from tests.bridge.relay_conformance import RelayConformance, addition, lead
 from tests.bridge.support.certificates import Certificates
 from tests.bridge.support.redis_servers import (

@@ -102,6 +102,6 @@ async def test_listening_tells_the_same(server: tuple[str, RedisServer], files: 
     relay = RedisRelay(Address.parse(f"rediss://{server[0]}?ssl_ca_certs={files.other_ca}"), "argus", 2)
     async with asyncio.timeout(30):
         with pytest.raises(RelayAway, match="its certificate is not trusted"):
-            async with relay.listen():
+            async with relay.listen(range(relay.shards)):
                 raise AssertionError("it listens")
     await relay.close()

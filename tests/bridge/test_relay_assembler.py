@@ -6,18 +6,8 @@ import pytest
 
 from bridge.relay.assembler import Assembler
 from bridge.relay.logreader import Stretch
-from bridge.relay.turn import (
-    NUMBERS_BYTES,
-    MalformedError,
-    Part,
-    Position,
-    Rows,
-    TurnId,
-    decode,
-    encode_turn,
-    pick,
-    shard_of,
-)
+from bridge.relay.position import Position, TurnId
+from bridge.relay.turn import NUMBERS_BYTES, MalformedError, Part, Rows, decode, encode_turn, parts_of, pick, shard_of
 from hub.past import GapNotice
 
 EPOCH = "0123456789abcdef"
@@ -33,7 +23,7 @@ def turn(number: int, begin: Position, count: int, *notices: GapNotice, token: i
     told = len([notice for notice in notices if notice.after_at == end]) + (begin.told if not count else 0)
     own = [shard_of(name, 3) for name in names]
     whole = Part(0, EPOCH, TurnId(token, number), begin, Position(end, told), 0, rows, notices)
-    return [decode(message) for _, message in encode_turn(whole, own)]
+    return [decode(message) for _, message in encode_turn(whole, own, parts_of(own, 3, notices))]
 
 
 def put(assembler: Assembler, parts: list[Part]) -> list[Stretch]:
@@ -54,7 +44,7 @@ START = Position(0, 0)
 
 
 def test_a_turn_is_handed_out_when_all_its_parts_are_here_and_in_order() -> None:
-    assembler, parts = Assembler(EPOCH, START), turn(1, START, 12)
+    assembler, parts = Assembler(EPOCH, START, 3), turn(1, START, 12)
     assert len(parts) > 1
     assert put(assembler, parts[1:]) == []
     assert not assembler.has_hole
@@ -63,14 +53,14 @@ def test_a_turn_is_handed_out_when_all_its_parts_are_here_and_in_order() -> None
 
 
 def test_what_comes_twice_is_handed_out_once() -> None:
-    assembler, parts = Assembler(EPOCH, START), turn(1, START, 5)
+    assembler, parts = Assembler(EPOCH, START, 3), turn(1, START, 5)
     assert rows_of(put(assembler, parts + parts)) == [1, 2, 3, 4, 5]
     assert put(assembler, parts) == []
     assert not assembler.has_hole
 
 
 def test_a_turn_that_is_missing_is_a_hole_until_it_comes() -> None:
-    assembler = Assembler(EPOCH, START)
+    assembler = Assembler(EPOCH, START, 3)
     first, second = turn(1, START, 3), turn(2, Position(3, 0), 3)
     assert put(assembler, second) == []
     assert assembler.has_hole
@@ -79,7 +69,7 @@ def test_a_turn_that_is_missing_is_a_hole_until_it_comes() -> None:
 
 
 def test_a_part_that_is_missing_is_a_hole_when_the_next_turn_comes() -> None:
-    assembler = Assembler(EPOCH, START)
+    assembler = Assembler(EPOCH, START, 3)
     assert put(assembler, turn(1, START, 12)[1:]) == []
     assert not assembler.has_hole
     assert put(assembler, turn(2, Position(12, 0), 3)) == []
@@ -87,7 +77,7 @@ def test_a_part_that_is_missing_is_a_hole_when_the_next_turn_comes() -> None:
 
 
 def test_a_turn_of_a_newer_feed_goes_on_where_a_half_one_of_the_older_was() -> None:
-    assembler = Assembler(EPOCH, START)
+    assembler = Assembler(EPOCH, START, 3)
     put(assembler, turn(1, START, 4))
     put(assembler, turn(2, Position(4, 0), 12)[1:])
     again = put(assembler, turn(1, Position(4, 0), 14, token=2))
@@ -97,7 +87,7 @@ def test_a_turn_of_a_newer_feed_goes_on_where_a_half_one_of_the_older_was() -> N
 
 
 def test_of_a_turn_that_reaches_back_only_the_rest_is_handed_out() -> None:
-    assembler = Assembler(EPOCH, Position(6, 1))
+    assembler = Assembler(EPOCH, Position(6, 1), 3)
     notices = notice(4), notice(6, "known"), notice(6, "new"), notice(8)
     (stretch,) = put(assembler, turn(1, Position(2, 0), 6, *notices))
     assert (stretch.begin, stretch.end) == (Position(6, 1), Position(8, 1))
@@ -106,21 +96,21 @@ def test_of_a_turn_that_reaches_back_only_the_rest_is_handed_out() -> None:
 
 
 def test_a_turn_may_begin_between_two_notices_of_one_place() -> None:
-    assembler = Assembler(EPOCH, Position(3, 2))
+    assembler = Assembler(EPOCH, Position(3, 2), 3)
     (stretch,) = put(assembler, turn(1, Position(3, 1), 2, notice(3, "second"), notice(3, "third")))
     assert stretch.notices == [notice(3, "third")]
     assert rows_of([stretch]) == [4, 5]
 
 
 def test_notices_alone_move_the_position() -> None:
-    assembler = Assembler(EPOCH, Position(3, 0))
+    assembler = Assembler(EPOCH, Position(3, 0), 3)
     (stretch,) = put(assembler, turn(1, Position(3, 0), 0, notice(3)))
     assert (stretch.notices, assembler.position) == ([notice(3)], Position(3, 1))
     assert put(assembler, turn(1, Position(3, 0), 0, notice(3))) == []
 
 
 def test_an_answer_of_the_feed_goes_on_and_what_waited_follows() -> None:
-    assembler = Assembler(EPOCH, START)
+    assembler = Assembler(EPOCH, START, 3)
     put(assembler, turn(3, Position(6, 0), 3))
     (answer,) = turn(0, START, 1)
     assert rows_of([found]) == [1] if (found := assembler.take_answer(answer)) else pytest.fail("nothing")
@@ -138,7 +128,7 @@ def test_a_turn_that_could_not_be_put_together_can_come_again() -> None:
     short = parts[1]._replace(rows=pick(parts[1].rows, [0]), numbers=parts[1].numbers[:NUMBERS_BYTES])
     assert len(parts[1].rows.rows) > 1
     for wrong in (strange, shifted, short):
-        assembler = Assembler(EPOCH, START)
+        assembler = Assembler(EPOCH, START, 3)
         with pytest.raises(MalformedError):
             put(assembler, [parts[0], wrong, *parts[2:]])
         assert assembler.position == START
@@ -147,8 +137,8 @@ def test_a_turn_that_could_not_be_put_together_can_come_again() -> None:
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.relay.assembler.MAX_WAITING_ROWS", 20)
-    assembler = Assembler(EPOCH, START)
+    monkeypatch.setattr("bridge.relay.assembler.MAX_ROWS", 20)
+    assembler = Assembler(EPOCH, START, 3)
     for number in range(2, 10):
         put(assembler, turn(number, Position(number * 10, 0), 10))
     assert assembler.let_go > 0

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgpack
@@ -12,9 +13,12 @@ from bridge.relay import backoff, beginning, follower, publisher
 from bridge.relay.beginning import ask
 from bridge.relay.boundary import Ousted
 from bridge.relay.newest import Newest
+from bridge.relay.position import Position, TurnId
+from bridge.relay.record import Record
+from bridge.relay.share import Share, whole
 from bridge.relay.state import Question
 from bridge.relay.state import encode as encode_state
-from bridge.relay.turn import Position, decode, shard_of
+from bridge.relay.turn import decode, encode, shard_of
 from hub.core import Hub
 from hub.past import GapNotice
 from tests.bridge.support.relaying import (
@@ -23,6 +27,7 @@ from tests.bridge.support.relaying import (
     Edge,
     FaultyRelay,
     beginning_of,
+    few,
     following,
     publishing,
     state_of,
@@ -47,6 +52,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CODES = [f"{600000 + number}.SH" for number in range(12)]
+FEW, ONE = few("tick:600001.SH", "tick:600007.SH"), few("tick:600004.SH")
 
 
 async def turns_of_five(hub: Hub, edge: Edge) -> None:
@@ -183,7 +189,7 @@ async def test_an_edge_says_that_the_feed_speaks_another_version(caplog: pytest.
         publish(hub, "a.SH")
         hub.flush()
         await edge.reaches(1)
-        relay._tell(b"\x81\xa7version\x09")
+        relay._tell(b"\x81\xa7version\x09", *relay._listeners)
         async with asyncio.timeout(PATIENCE_S):
             while other not in caplog.text:  # noqa: ASYNC110 - a log
                 await asyncio.sleep(0.001)
@@ -193,7 +199,7 @@ async def test_an_edge_says_that_the_feed_speaks_another_version(caplog: pytest.
     relay._state = b"\x81\xa7version\x09"
     caplog.clear()
     stopped = asyncio.Event()
-    waiting = asyncio.create_task(beginning.wait_for_beginning(relay, 0, stopped))
+    waiting = asyncio.create_task(beginning.wait_for_beginning(relay, whole(SHARDS), 0, stopped))
     async with asyncio.timeout(PATIENCE_S):
         while other not in caplog.text:  # noqa: ASYNC110 - a log
             await asyncio.sleep(0.001)
@@ -304,7 +310,8 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
     async with AsyncExitStack() as stack:
         feed = await stack.enter_async_context(AsyncExitStack())
         await feed.enter_async_context(publishing(relay, hub, keep_rows=40))
-        edges = [await stack.enter_async_context(following(relay)) for _ in range(2)]
+        shares = None, None, FEW, ONE
+        edges = [await stack.enter_async_context(following(relay, share=share)) for share in shares]
         for number in range(60):
             codes, is_state = chance.sample(CODES, chance.randint(1, 12)), chance.random() < 0.3
             publish(hub, *codes, time_ms=number + 1, is_state=is_state)
@@ -323,10 +330,11 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
                     await feed.enter_async_context(publishing(relay, hub, keep_rows=40))
                 case 3:
                     relay.away = not relay.away
-                case 4:
-                    edges.append(await stack.enter_async_context(following(relay))) if not relay.away else None
+                case 4 if not relay.away:
+                    share = chance.choice(shares)
+                    edges.append(await stack.enter_async_context(following(relay, share=share)))
             if not relay.away and chance.random() < 0.5:
-                await edges[0].reaches(hub.history.at)
+                await chance.choice(edges).reaches(hub.history.at)
         relay.away, relay.faulty = False, 0.0
         told = len(hub.history.notices(hub.history.at, hub.history.at))
         for edge in edges:
@@ -334,8 +342,8 @@ async def test_whatever_is_lost_every_edge_is_handed_the_whole_story(seed: int) 
     assert relay.faults
     for edge in edges:
         assert edge.ended is None
-        assert edge.story == story_of(hub)
-        assert edge.states == states_of(hub)
+        assert edge.story == story_of(hub, edge.share)
+        assert edge.states == states_of(hub, edge.share)
 
 
 async def test_a_turn_that_was_half_published_is_whole_in_the_streams_after_the_next_feed_took_over() -> None:
@@ -349,12 +357,75 @@ async def test_a_turn_that_was_half_published_is_whole_in_the_streams_after_the_
         publish(hub, *CODES)
         hub.flush()
         async with asyncio.timeout(PATIENCE_S):
-            while relay.break_off_after is not None:  # noqa: ASYNC110 - it is a plain attribute
+            while not relay.away:  # noqa: ASYNC110 - it is a plain attribute
                 await asyncio.sleep(0.001)
+    relay.away = False
     async with publishing(relay, hub), following(relay) as early:
         await early.reaches(14)
     held = [decode(message).rows for shard in range(SHARDS) for _, message in await relay.read(shard, "", 100)]
     assert {at for rows in held for at in rows.ats} == set(range(1, 15))
+
+
+@pytest.mark.parametrize("share", [None, ONE])
+async def test_what_comes_late_of_an_older_feed_is_passed_over(share: Share | None) -> None:
+    """It may be of a turn that was never whole; what holds of it is in the streams."""
+    hub, relay = make_hub(), relay_of()
+    async with publishing(relay, hub), following(relay, share=share) as edge:
+        publish(hub, "600004.SH")
+        hub.flush()
+        await edge.reaches(1)
+    late = decode((await relay.read(3, "", 1))[0][1])._replace(begin=Position(1, 0), end=Position(2, 0))
+    late = late._replace(rows=late.rows._replace(ats=[2], rows=[b"never published"]), turn=TurnId(late.turn.token, 2))
+    async with publishing(relay, hub), following(relay, share=share) as edge:
+        await edge.reaches(1)
+        await edge.follower.caught_up.wait()
+        relay._tell(encode(late), *relay._listeners)
+        publish(hub, "600001.SH", "600004.SH")
+        hub.flush()
+        await edge.reaches(3)
+    assert edge.story == story_of(hub, share)
+
+
+@pytest.mark.parametrize("share", [None, FEW, ONE])
+async def test_numbers_that_come_again_after_a_journal_lost_its_end_are_nobody_s_in_the_streams(
+    share: Share | None,
+) -> None:
+    """It had them when they were half published: a power cut may take what was not durable yet."""
+    hub, relay, record = make_hub(), relay_of(), Record(None)
+    async with following_once(relay, hub, record, share) as (before, edge):
+        relay.break_off_after = 3
+        publish(hub, *CODES)
+        hub.flush()
+        async with asyncio.timeout(PATIENCE_S):
+            while not relay.away:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+        await before.aclose()
+        relay.away = False
+        again = make_hub()
+        publish(again, *CODES[:2])
+        again.flush()
+        async with publishing(relay, again, record=record) as publisher:
+            await publisher.caught_up.wait()
+            publish(again, *reversed(CODES), time_ms=9)
+            again.flush()
+            await edge.reaches(14)
+            async with following(relay, share=share) as late:
+                await late.reaches(14)
+    assert edge.story == late.story == story_of(again, share)
+
+
+@asynccontextmanager
+async def following_once(
+    relay: FaultyRelay, hub: Hub, record: Record, share: Share | None
+) -> AsyncIterator[tuple[AsyncExitStack, Edge]]:
+    """A feed that has published two rows, and can be killed before the block ends; an edge."""
+    async with AsyncExitStack() as feed, AsyncExitStack() as stack:
+        await feed.enter_async_context(publishing(relay, hub, record=record))
+        edge = await stack.enter_async_context(following(relay, share=share))
+        publish(hub, *CODES[:2])
+        hub.flush()
+        await edge.reaches(2)
+        yield feed, edge
 
 
 async def test_the_streams_have_no_hole_where_the_feed_let_rows_go_before_it_could_publish_them() -> None:

@@ -101,7 +101,7 @@ async def test_what_the_relay_has_forgotten_is_put_back(relay: FaultyRelay) -> N
     hub, feed = make_hub(), Keeping(relay)
     feed.put(REFERENCE, b"one")
     async with publishing(relay, hub, keeping=feed):
-        async with relay.listen() as incoming, asyncio.timeout(PATIENCE_S):
+        async with relay.listen(range(relay.shards)) as incoming, asyncio.timeout(PATIENCE_S):
             await incoming.take()
         kept = await relay.kept(REFERENCE, 100)
         assert kept.endswith(b"one")
@@ -114,7 +114,7 @@ async def test_what_the_relay_has_forgotten_is_put_back(relay: FaultyRelay) -> N
 
 async def test_a_change_is_told_before_the_next_state_is_due(relay: FaultyRelay) -> None:
     hub, feed = make_hub(), Keeping(relay)
-    async with relay.listen() as incoming, publishing(relay, hub, keeping=feed, lease_ms=3_600_000):
+    async with relay.listen(range(relay.shards)) as incoming, publishing(relay, hub, keeping=feed, lease_ms=3_600_000):
         async with asyncio.timeout(PATIENCE_S):
             await incoming.take()
             feed.put(REFUSALS, b"one")

@@ -1,7 +1,7 @@
 """Newest rows are written now and then, and a stream holds what came since: both together tell the newest."""
 
 from bridge.relay.newest import Newest, Written, after, pack, unpack
-from bridge.relay.turn import TurnId
+from bridge.relay.position import TurnId
 from tests.bridge.relay_conformance import part_of
 
 OLD = Newest("tick:a.SH", 3, 35, b"3")

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from bridge.relay.boundary import Head
+from bridge.relay.position import Position, TurnId
 from bridge.relay.record import MOST_REIGNS, Kept, Record
 from bridge.relay.state import Estate, Reign, State
 from bridge.relay.succession import (
@@ -21,7 +22,7 @@ from bridge.relay.succession import (
     judge,
     published_end,
 )
-from bridge.relay.turn import Part, Position, TurnId, encode, no_rows
+from bridge.relay.turn import Part, encode, no_rows
 
 EPOCH = "0123456789abcdef"
 OTHER = "ffeeddccbbaa9988"

@@ -100,6 +100,7 @@ def example_values() -> dict[str, tuple[str, object]]:
         "relay_shards": ("4", 4),
         "relay_rows": ("5000", 5000),
         "warm_rows": ("5000", 5000),
+        "edge_topics": ("tick:600000.SH", ("tick:600000.SH",)),
         "to": ("", ""),
         "feed_buffer_bytes": ("5000000", 5_000_000),
         "end_with_stdin": ("false", False),
@@ -134,7 +135,7 @@ def test_every_setting_is_read_from_the_environment(name: str) -> None:
 _FEED, _EDGE = (["--role", role, "--redis", "redis://127.0.0.1"] for role in ("feed", "edge"))
 _FITTING = {
     **dict.fromkeys(("relay_name", "relay_shards", "relay_rows", "relay_lease_s"), _FEED),
-    "warm_rows": _EDGE,
+    **dict.fromkeys(("warm_rows", "edge_topics"), _EDGE),
 }
 """The role that an option has to be given with."""
 

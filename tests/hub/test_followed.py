@@ -48,7 +48,8 @@ def follow(edge: Hub, feed: Hub, *, settles: bool = True) -> None:
         recvs = [segment.recv_us(place) for place in range(len(segment.rows))[part]]
         rows: Sequence[bytes] = segment.rows[part]  # type: ignore[assignment]  # all are held
         created: list[Topic] = [topic for topic in dict.fromkeys(topics) if topic not in before]
-        history.extend(topics, segment.seqs[part], segment.times[part], recvs, rows)
+        ats = range(segment.first_at, segment.end_at)[part]
+        history.extend(ats, topics, segment.seqs[part], segment.times[part], recvs, rows)
         edge.took(created, len(rows), 1)
         segment = segment.next  # type: ignore[assignment]
     edge.deliver()
@@ -159,7 +160,7 @@ def test_rows_that_do_not_follow_are_refused() -> None:
     assert isinstance(history, FollowedHistory)
     topic = history.topic("tick", CODES[0])
     with pytest.raises(ValueError, match=r"row 2 of tick:600001.SH came after row 0"):
-        history.extend([topic], [2], [1], [1], [b"row"])
-    history.extend([topic], [1], [1], [1], [b"row"])
+        history.extend([1], [topic], [2], [1], [1], [b"row"])
+    history.extend([1], [topic], [1], [1], [1], [b"row"])
     with pytest.raises(ValueError, match=r"row 3 of tick:600001.SH came after row 1"):
-        history.extend([topic], [3], [1], [1], [b"row"])
+        history.extend([2], [topic], [3], [1], [1], [b"row"])

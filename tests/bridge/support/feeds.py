@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,6 @@ from bridge.delivered import DeliveredRows
 from bridge.followedjournal import FollowedJournal
 from bridge.intake import Intake
 from bridge.publishing import HubPublisher
-from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import wait_for_beginning
 from bridge.relay.boundary import Ousted, Relay, RelayAway
 from bridge.relay.fedmarks import FedMarks, MarkingStore
@@ -23,6 +22,7 @@ from bridge.relay.lease import Lease, Taken
 from bridge.relay.logreader import Stretch
 from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
+from bridge.relay.share import Share, whole
 from bridge.relay.standby import Standby
 from bridge.relay.turn import Fed
 from bridge.source import Batch
@@ -31,7 +31,7 @@ from hub.history import History
 from hub.journal import Journal, JournalSettings
 from hub.opening import with_journal
 from hub.schema import Row
-from tests.bridge.support.relaying import SHARDS, FaultyRelay, state_of
+from tests.bridge.support.relaying import SHARDS, FaultyRelay, assembler_of, state_of
 from tests.hub.support.core import tick
 from tests.hub.test_journal_model import kill
 
@@ -71,11 +71,11 @@ class OwnLine:
         self._relay = relay
 
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[Any]:
+    async def listen(self, shards: Collection[int]) -> AsyncIterator[Any]:
         await self.flowing.wait()
         if self.is_cut:
             raise RelayAway("the line is cut")
-        async with self._relay.listen() as incoming:
+        async with self._relay.listen(shards) as incoming:
             yield incoming
 
     def __getattr__(self, name: str) -> Any:
@@ -270,9 +270,14 @@ class Feeder:
 
 
 class Witness:
-    """An edge that writes down what it is handed: by epoch and arrival number, topic, seq and row."""
+    """An edge that writes down what it is handed: by epoch and arrival number, topic, seq and row.
 
-    def __init__(self, relay: Relay) -> None:
+    Args:
+        share: what it takes; None: everything.
+    """
+
+    def __init__(self, relay: Relay, share: Share | None = None) -> None:
+        self.share = share or whole(relay.shards)
         self.seen: dict[tuple[str, int], tuple[str, int, bytes]] = {}
         self.epoch = ""
         self.at = 0
@@ -281,9 +286,9 @@ class Witness:
 
     async def _live(self) -> None:
         while True:
-            found = await wait_for_beginning(self._relay, 1_000_000, asyncio.Event())
+            found = await wait_for_beginning(self._relay, self.share, 1_000_000, asyncio.Event())
             assert found is not None
-            assembler = Assembler(found.state.epoch, found.position)
+            assembler = assembler_of(self.share, found, self._relay)
             self.epoch, self.at = found.state.epoch, found.position.at
             follower = Follower(self._relay, assembler, found.state, found.known_at, self._take, lambda _: None)
             with suppress(EpochEnded):

@@ -10,15 +10,17 @@ from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
 from bridge.relay.boundary import Addition, Relay, RelayAway
 from bridge.relay.fedmarks import FedMarks
-from bridge.relay.follower import EpochEnded, Follower
+from bridge.relay.follower import Assembling, EpochEnded, Follower
 from bridge.relay.keeping import Keeping
 from bridge.relay.lease import Lease
 from bridge.relay.logreader import Stretch
 from bridge.relay.memory import MemoryRelay
+from bridge.relay.partial import PartialAssembler
+from bridge.relay.position import Position
 from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
+from bridge.relay.share import Share, share_of, whole
 from bridge.relay.state import State
-from bridge.relay.turn import Position
 from hub.core import Hub
 from hub.past import GapNotice
 from tests.hub.support.core import EPOCH
@@ -36,7 +38,7 @@ class FaultyRelay(MemoryRelay):
         self.faults = 0
         self.away = False
         self.break_off_after: int | None = None
-        """After so many parts of the next turn the line is cut, once."""
+        """After so many parts of the next turn the line is cut, and the relay is away."""
         self._chance = chance
 
     def is_lost(self) -> bool:
@@ -52,7 +54,7 @@ class FaultyRelay(MemoryRelay):
         self._fail()
         additions = list(additions)
         if self.break_off_after is not None:
-            count, self.break_off_after = self.break_off_after, None
+            count, self.break_off_after, self.away = self.break_off_after, None, True
             await super().append(additions[:count])
             raise RelayAway("the line was cut")
         if self.is_lost():  # some of it is done, and nobody is told
@@ -89,9 +91,9 @@ class FaultyRelay(MemoryRelay):
         if self.away:
             raise RelayAway("it is away")
 
-    def _tell(self, message: bytes) -> None:
+    def _tell(self, message: bytes, *listeners: Any) -> None:
         if not self.is_lost():
-            super()._tell(message)
+            super()._tell(message, *listeners)
 
 
 def state_of(epoch: str = EPOCH) -> Callable[[int, Position], State]:
@@ -132,7 +134,8 @@ async def publishing(relay: Relay, hub: Hub, **values: Any) -> AsyncIterator[Run
 class Edge:
     """What an edge was handed, in order: rows as name, seq and bytes; notices as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:
+        self.share = share
         self.story: list[tuple[str, int, bytes] | GapNotice] = []
         self.states: set[int] = set()
         """Arrival numbers of the rows that tell a state."""
@@ -147,18 +150,17 @@ class Edge:
         at, notices = stretch.begin.at, list(stretch.notices)
         for first_at, last_at in stretch.states:
             assert at < first_at <= last_at <= stretch.end.at
-            self.states.update(range(first_at, last_at + 1))
+            self.states.update(at for at in stretch.rows.ats if first_at <= at <= last_at)
         rows = stretch.rows
-        while notices and notices[0].after_at == at:
-            self.story.append(notices.pop(0))
         for name, row_at, seq, row in zip(rows.names, rows.ats, rows.seqs, rows.rows, strict=True):
-            at += 1
-            assert row_at == at
-            self.story.append((name, seq, row))
-            while notices and notices[0].after_at == at:
+            assert row_at == at + 1 if self.share.is_whole else row_at > at
+            while notices and notices[0].after_at < row_at:
                 self.story.append(notices.pop(0))
-        assert at == stretch.end.at
-        assert not notices
+            at = row_at
+            self.story.append((name, seq, row))
+        self.story += notices
+        assert all(notice.after_at <= stretch.end.at for notice in notices)
+        assert at == stretch.end.at if self.share.is_whole else at <= stretch.end.at
         self.position = stretch.end
 
     async def reaches(self, at: int, told: int = 0) -> None:
@@ -168,20 +170,36 @@ class Edge:
                 await asyncio.sleep(0.001)
 
 
-async def beginning_of(relay: Relay, warm_rows: int) -> Beginning:
+async def beginning_of(relay: Relay, warm_rows: int, share: Share | None = None) -> Beginning:
     async with asyncio.timeout(PATIENCE_S):
-        found = await wait_for_beginning(relay, warm_rows, asyncio.Event())
+        found = await wait_for_beginning(relay, share or whole(relay.shards), warm_rows, asyncio.Event())
     assert found is not None
     return found
 
 
+def few(*names: str) -> Share:
+    """What an edge takes that serves these topics only."""
+    share = share_of(names, lambda name: name in names or name.startswith("status:"), SHARDS)
+    assert not share.is_whole
+    return share
+
+
+def assembler_of(share: Share, beginning: Beginning, relay: Relay) -> Assembling:
+    """As an edge has it."""
+    state, position = beginning.state, beginning.position
+    if share.is_whole:
+        return Assembler(state.epoch, position, relay.shards)
+    return PartialAssembler(state.epoch, position, share, state)
+
+
 @asynccontextmanager
-async def following(relay: Relay, warm_rows: int = 1_000_000) -> AsyncIterator[Edge]:
+async def following(relay: Relay, warm_rows: int = 1_000_000, share: Share | None = None) -> AsyncIterator[Edge]:
     """An edge, for the length of a block."""
-    beginning = await beginning_of(relay, warm_rows)
-    edge = Edge()
+    share = share or whole(relay.shards)
+    beginning = await beginning_of(relay, warm_rows, share)
+    edge = Edge(share)
     edge.position = edge.begin = beginning.position
-    assembler = Assembler(beginning.state.epoch, beginning.position)
+    assembler = assembler_of(share, beginning, relay)
     edge.follower = Follower(relay, assembler, beginning.state, beginning.known_at, edge.take, lambda _: None)
 
     async def follow() -> None:
@@ -200,8 +218,9 @@ async def following(relay: Relay, warm_rows: int = 1_000_000) -> AsyncIterator[E
         await asyncio.gather(task, return_exceptions=True)
 
 
-def story_of(hub: Hub) -> list[tuple[str, int, bytes] | GapNotice]:
+def story_of(hub: Hub, share: Share | None = None) -> list[tuple[str, int, bytes] | GapNotice]:
     """All that a hub holds in memory, as an edge must have been handed it."""
+    serves = (share or whole(SHARDS)).serves
     story: list[tuple[str, int, bytes] | GapNotice] = list(hub.history.notices(0, 0))
     segment = hub.history.segment_at(hub.history.cursor_after(0))
     at = 0
@@ -209,13 +228,19 @@ def story_of(hub: Hub) -> list[tuple[str, int, bytes] | GapNotice]:
         for topic, seq, row in zip(segment.topics, segment.seqs, segment.rows, strict=True):
             assert row is not None
             at += 1
-            story.append((topic.name, seq, row))
+            if serves(topic.name):
+                story.append((topic.name, seq, row))
             story += hub.history.notices(at, at)
         segment = segment.next  # type: ignore[assignment]
     return story
 
 
-def states_of(hub: Hub) -> set[int]:
-    """The arrival numbers of all rows of a hub that tell a state."""
-    stretches = hub.history.states.between(0, hub.history.at)
-    return {at for first_at, last_at in stretches for at in range(first_at, last_at + 1)}
+def states_of(hub: Hub, share: Share | None = None) -> set[int]:
+    """The arrival numbers of all rows of a hub that tell a state, and that an edge must have been handed."""
+    serves = (share or whole(SHARDS)).serves
+    found: set[int] = set()
+    for topic in hub.history.topics:
+        if serves(topic.name):
+            hub.history.index()
+            found.update(at for at in topic.ats if hub.history.states.stretch(at, at)[0])
+    return found
