@@ -232,7 +232,7 @@ class Session:
         serving, selectors = self._hub.serving, list(map(self._parse, names))
         for selector in selectors:
             if serving is not None and not serving.covers(selector):
-                few = f"this edge serves {len(serving.names)} topics"
+                few = "this edge serves some topics only"
                 raise RequestError("unavailable", f"{few}, and {selector.text!r} is not, or not wholly, among them")
         return selectors
 

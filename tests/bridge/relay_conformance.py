@@ -119,6 +119,25 @@ class RelayConformance:
         assert sorted(rows) == [Newest("tick:a.SH", 3, 30, b"new"), Newest("tick:b.SH", 2, 20, b"\0\n\xff")]
         assert await relay.newest(1) == ((EPOCH, token, "", b""), [])
 
+    async def test_who_listens_to_a_few_shards_hears_those_what_is_told_and_what_is_confirmed(
+        self, relay: Relay
+    ) -> None:
+        token = await lead(relay)
+        assert not await relay.confirm(b"nobody is there")
+        async with relay.listen({1, 3}) as few, relay.listen(range(4)) as every:
+            sent = [
+                addition(shard, TurnId(token, 1), "", (f"tick:{shard}.SH", shard + 1, b"row")) for shard in range(4)
+            ]
+            await relay.append(sent)
+            assert await relay.confirm(b"confirmed")
+            await relay.hold("one", token, LEASE_MS, b"after")
+            heard_by_few = await take_messages(few, 4)
+            heard = await take_messages(every, 5)
+        assert sorted(heard_by_few) == sorted([sent[1].message, sent[3].message, b"confirmed", b"after"])
+        assert sorted(heard) == sorted([*(part.message for part in sent), b"after"])
+        async with relay.listen(range(4)):
+            assert not await relay.confirm(b"nobody is there any more")
+
     async def test_thousands_of_rows_in_one_part(self, relay: Relay) -> None:
         token = await lead(relay)
         rows = [(f"tick:{at:06}.SH", at, b"row %d" % at) for at in range(1, 5001)]

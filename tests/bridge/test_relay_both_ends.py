@@ -16,7 +16,7 @@ from bridge.relay.newest import Newest
 from bridge.relay.position import Position, TurnId
 from bridge.relay.record import Record
 from bridge.relay.share import Share, whole
-from bridge.relay.state import Question
+from bridge.relay.state import Question, decode_told
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import decode, encode, shard_of
 from hub.core import Hub
@@ -409,6 +409,9 @@ async def test_numbers_that_come_again_after_a_journal_lost_its_end_are_nobody_s
             publish(again, *reversed(CODES), time_ms=9)
             again.flush()
             await edge.reaches(14)
+            async with asyncio.timeout(PATIENCE_S):
+                while (told := decode_told(await relay.state())) is None or told.at < 14:  # noqa: ASYNC110 - a plain attribute
+                    await asyncio.sleep(0.001)
             async with following(relay, share=share) as late:
                 await late.reaches(14)
     assert edge.story == late.story == story_of(again, share)

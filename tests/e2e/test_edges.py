@@ -16,6 +16,8 @@ pytestmark = needs_redis
 
 CODES: Final = [f"{600000 + number}.SH" for number in range(10)]
 FED: Final = ("--source", "feed")
+SHARDS_OF_TWO: Final = 3
+"""Those of 600003.SH and 600008.SH, and that of the status channel."""
 
 
 async def rows_until(client: PlainClient, code: str, seq: int) -> list[tuple[str, int, int]]:
@@ -50,6 +52,36 @@ async def test_clients_of_all_edges_and_of_the_feed_are_given_the_same_rows_unde
                 found.append((client.welcome["epoch"], await rows_until(client, CODES[-1], 20)))
         assert found == [found[0]] * 4
         assert len(found[0][1]) == 200
+
+
+async def test_an_edge_of_few_topics_gives_the_same_rows_of_them_and_refuses_everything_else(tmp_path: Path) -> None:
+    mine = [CODES[3], CODES[8]]
+    served = "--edge-topics", f"tick:{mine[0]}", "--edge-topics", f"tick:{mine[1]}"
+    async with deployment(tmp_path) as d:
+        await d.start_feed(*FED)
+        edges = [await d.start_edge(), await d.start_edge(*served)]
+        assert f"this edge serves 2 topics, and takes {SHARDS_OF_TWO} of 16 shards" in edges[1].log()
+        feeder = await d.feeder()
+        await feeder.feed_ticks(CODES, rounds=20)
+        edges.append(await d.start_edge(*served))
+        await feeder.feed_ticks(CODES, rounds=3)
+        found = []
+        for hub in edges:
+            async with plain_client(hub.ws_url) as client:
+                topics = [f"tick:{code}" for code in mine]
+                await client.send(op="subscribe", topics=topics, since={"time": 0})
+                rows = await rows_until(client, mine[1], 23)
+                heartbeat = await client.control("heartbeat")
+                found.append((client.welcome["epoch"], rows, heartbeat["at"]))
+        assert found == [found[0]] * 3
+        assert len(found[0][1]) == 46
+        for hub in edges[1:]:
+            async with plain_client(hub.ws_url) as client:
+                for name in ("tick:*", f"tick:{CODES[0]}"):
+                    await client.send(op="subscribe", topics=[name])
+                    assert (await client.control("error"))["code"] == "unavailable"
+                await client.send(op="subscribe", topics=["status:*"])
+                await client.control("subscribed")
 
 
 async def test_what_tells_a_state_is_nobody_s_live_row_on_an_edge_either(tmp_path: Path) -> None:
