@@ -3,10 +3,10 @@
     python -m tests.e2e.kill.clients URL[,URL...] FOLDER COUNT LATE_S SEED CODES_FILE [EVERY]
 
 Each of the URLs gets as many clients of every kind. Every so many-th (``EVERY``, 10) wants the whole market; where
-those are fewer than every tenth, most of the others want a few names. Two thirds come at once (then ``ready`` is
-printed), the others within ``LATE_S`` seconds, some of them while there is no hub. After a line ``finish AT`` each
-goes on until it has everything up to that arrival number, writes its diary into the folder, and ends; then ``done`` is
-printed.
+those are fewer than every tenth, most of the others want a few names; where it is 0, all do. Two thirds come at once
+(then ``ready`` is printed), the others within ``LATE_S`` seconds, some of them while there is no hub. After a line
+``finish AT`` each goes on until it has everything up to that arrival number, writes its diary into the folder, and
+ends; then ``done`` is printed.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ MOST_FEW: Final = 60
 
 def some_topics(number: int, chance: random.Random, codes: list[str], every: int) -> list[str]:
     """What a client wants: every so many-th the whole market, the others patterns, names, or both of them."""
+    if every == 0:
+        return [f"tick:{code}" for code in chance.sample(codes, chance.randint(1, len(codes)))]
     if number % every == 0:
         return ["tick:*"]
     if every > MANY and number % MANY != 1:

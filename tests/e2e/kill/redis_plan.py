@@ -49,7 +49,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RedisSize:
-    """How large it is. ``every``: every so many-th client wants the whole market."""
+    """How large it is. ``every``: every so many-th client wants the whole market.
+
+    ``few``: clients of one edge more, which serves a few topics only.
+    """
 
     symbols: int
     interval_s: float
@@ -57,6 +60,7 @@ class RedisSize:
     edges: int
     clients: int
     every: int
+    few: int
     rounds: int
     longest_s: float
     relay_rows: int
@@ -75,6 +79,7 @@ SHORT: Final = RedisSize(
     edges=3,
     clients=18,
     every=9,
+    few=2,
     rounds=1,
     longest_s=1.5,
     relay_rows=3_000,
@@ -87,6 +92,7 @@ FULL: Final = RedisSize(
     edges=3,
     clients=300,
     every=100,
+    few=10,
     rounds=3,
     longest_s=8,
     relay_rows=50_000,
@@ -103,7 +109,7 @@ def events(size: RedisSize, chance: random.Random) -> list[Event]:
             fault,
             chance.uniform(0, size.longest_s),
             chance.uniform(0.5, 1) * size.longest_s * 2,
-            chance.randrange(size.edges),
+            chance.randrange(size.edges + 1),
             chance.random() < 0.5,
         )
         for fault in faults

@@ -27,6 +27,7 @@ LISTENING: Final = r"Argus Hub is listening on .*"
 LEASE_S: Final = 2
 FEEDS: Final = 2
 SHARDS: Final = 16
+FEW_TOPICS: Final = 3
 SMALL_BUFFER: Final = "--client-output-buffer-limit", "pubsub 2mb 1mb 5"
 """So that Redis cuts off who doesn't keep up while the test still runs."""
 THROTTLED_BYTES_PER_S: Final = 2_000
@@ -50,11 +51,13 @@ class RedisScene:
         self._folder = folder
         self._chance = random.Random(size.seed)
         self._redis = RedisServer(folder / "redis", "--save", "", "--appendonly", "no", *SMALL_BUFFER)
-        self._ports = [_free_port() for _ in range(size.edges + FEEDS)]  # the feeds' are the last
+        self._ports = [_free_port() for _ in range(size.edges + 1 + FEEDS)]  # the edges', then the feeds'
+        self._codes_file = write_codes(folder, size.symbols)
+        self._few_file = _write_few(self._codes_file)
         self._lines: list[Line] = []
         self._hubs: list[Child] = []
         self._feeder: Child | None = None
-        self._clients: Child | None = None
+        self._clients: list[Child] = []
         self._batches = Batches()
 
     async def play(self) -> Outcome:
@@ -70,8 +73,7 @@ class RedisScene:
             for hub in reversed(self._hubs):
                 await hub.line(LISTENING)
             await self._are_well()
-            clients = await self._start_clients()
-            await clients.line("ready")
+            await self._start_clients()
             await self._start_feeder()
             for event in events(self._size, self._chance):
                 await asyncio.sleep(event.well_s)
@@ -82,14 +84,14 @@ class RedisScene:
                 outcome.done.append((event.fault, began_s))
                 await self._are_well()
             await self._batches.next()
-            await self._end_in_order(clients)
-        outcome.diaries = sorted(self._folder.glob("*.diary"))
+            await self._end_in_order()
+        outcome.diaries = sorted(self._folder.rglob("*.diary"))
         outcome.logs = "".join(path.read_text(encoding="utf-8") for path in sorted(self._folder.glob("hub-*.log")))
         return outcome
 
     @property
     def _feeds(self) -> range:
-        return range(self._size.edges, len(self._ports))
+        return range(self._size.edges + 1, len(self._ports))
 
     async def _leading(self) -> int | None:
         """The feed that leads, when one does."""
@@ -134,16 +136,25 @@ class RedisScene:
             options += ["--relay-rows", str(self._size.relay_rows), "--relay-lease-s", str(LEASE_S)]
         else:
             options += ["--role", "edge", "--warm-rows", "100000000"]
+        if number == self._size.edges:  # the last one serves a few topics
+            codes = self._few_file.read_text(encoding="utf-8").split()
+            options += [option for code in codes for option in ("--edge-topics", f"tick:{code}")]
         return await Child.start("run_hub.py", *options, log_file=self._folder / f"hub-{number}.log")
 
-    async def _start_clients(self) -> Child:
-        size = self._size
-        codes_file = write_codes(self._folder, size.symbols)
-        urls = ",".join(f"ws://127.0.0.1:{port}/ws" for port in self._ports[: size.edges])
-        what = (str(size.clients), str(size.phase_s), str(size.seed), str(codes_file), str(size.every))
-        program = ("-m", "tests.e2e.kill.clients", urls, str(self._folder), *what)
-        self._clients = await Child.start(*program, log_file=self._folder / "clients.log")
-        return self._clients
+    async def _start_clients(self) -> None:
+        """Start those of the edges that serve everything, then those of the edge that serves a few topics."""
+        size, few = self._size, self._folder / "few"
+        few.mkdir()
+        urls = [f"ws://127.0.0.1:{port}/ws" for port in self._ports[: size.edges + 1]]
+        for folder, at, count, codes_file, every in (
+            (self._folder, ",".join(urls[:-1]), size.clients, self._codes_file, size.every),
+            (few, urls[-1], size.few, self._few_file, 0),
+        ):
+            what = (str(count), str(size.phase_s), str(size.seed), str(codes_file), str(every))
+            program = ("-m", "tests.e2e.kill.clients", at, str(folder), *what)
+            clients = await Child.start(*program, log_file=folder / "clients.log")
+            self._clients.append(clients)
+            await clients.line("ready")
 
     async def _start_feeder(self) -> None:
         """Start it, and return when its first batch is written down."""
@@ -218,14 +229,17 @@ class RedisScene:
         await asyncio.sleep(lasts_s)
         hub.signal(signal.SIGCONT)
 
-    async def _end_in_order(self, clients: Child) -> None:
+    async def _end_in_order(self) -> None:
         """Let the feeder hand over what it has, and every client take it; then the hubs may go."""
         assert self._feeder
         self._batches.leave()
         await self._feeder.stop()
-        await clients.tell(f"finish {await self._published_at()}")
-        await clients.line("done")
-        await clients.ended()
+        published_at = await self._published_at()
+        for clients in self._clients:
+            await clients.tell(f"finish {published_at}")
+        for clients in self._clients:
+            await clients.line("done")
+            await clients.ended()
         for hub in self._hubs:
             await hub.stop()
 
@@ -241,11 +255,19 @@ class RedisScene:
     async def _clear(self) -> None:
         """End what is left."""
         await self._batches.end()
-        for child in (self._feeder, self._clients, *self._hubs):
+        for child in (self._feeder, *self._clients, *self._hubs):
             if child is not None and not child.has_ended:
                 sys.stderr.write(child.log()[-4000:])
                 await child.kill()
         await self._redis.stop()
+
+
+def _write_few(codes_file: Path) -> Path:
+    """Write down a few instruments from all over the market. Returns the file."""
+    codes = codes_file.read_text(encoding="utf-8").split()
+    file = codes_file.with_name("few-codes")
+    file.write_text("\n".join(codes[:: len(codes) // FEW_TOPICS][:FEW_TOPICS]), encoding="utf-8")
+    return file
 
 
 def _free_port() -> int:
