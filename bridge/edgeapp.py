@@ -127,7 +127,7 @@ class EdgeApp(App):
         return [*super()._works(), self._wishing.run()]
 
     async def _run_source(self) -> None:
-        await asyncio.wait([self._following])
+        await self._feed.run(self._intake)
         self._ended.set()
 
     async def _follow(self) -> None:
@@ -139,6 +139,8 @@ class EdgeApp(App):
         except Exception:  # what came does not fit what is here: only a new beginning mends that
             _logger.exception("the feed can't be followed any more")
             self.ended = EpochEnded("the feed could not be followed", lost=self._assembler.position)
+        finally:
+            self._feed.ended.set()
 
     async def _catch_up(self) -> None:
         """Return when everything is here that the feed has, or all but what nobody has any more."""

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import compress
+from operator import attrgetter
 from typing import Final
 
 from bridge.relay.logreader import Stretch
@@ -13,7 +14,9 @@ from hub.rows import Rows as GivenRows
 from hub.topic import Topic
 from hub.watch import Watch
 
-_TICK: Final = "tick:"
+_TICK: Final = "tick"
+_code_of: Final = attrgetter("code")
+_channel_of: Final = attrgetter("channel")
 
 
 class Receiver:
@@ -31,7 +34,7 @@ class Receiver:
         self._watch = watch
         self._soon = soon
         self._topics: dict[str, Topic] = {}  # by name
-        self._unwatched: list[tuple[Sequence[str], Sequence[int], Sequence[bytes]]] = []
+        self._unwatched: list[tuple[Sequence[Topic], Sequence[int], Sequence[bytes]]] = []
         self._end_at = 0  # up to where everything was taken
         self._is_waiting = False  # something of it is yet to be delivered
         hub.on_delivered = self._delivered
@@ -78,18 +81,19 @@ class Receiver:
         self._hub.took(created, end - start, rows.recvs[end - 1])
         if not self._unwatched:
             self._soon(self._watch_all)
-        self._unwatched.append((names, times, packed))
+        self._unwatched.append((topics, times, packed))
 
     def _watch_all(self) -> None:
         """Show the watch what was taken."""
         taken, self._unwatched = self._unwatched, []
-        for names, times, packed in taken:
-            self._note(names, times, packed)
+        for topics, times, packed in taken:
+            self._note(topics, times, packed)
 
-    def _note(self, names: Sequence[str], times: Sequence[int], packed: Sequence[bytes]) -> None:
-        codes = [name[len(_TICK) :] for name in names if name.startswith(_TICK)]
-        if len(codes) < len(names):  # most often all of them are ticks
-            is_tick = [name.startswith(_TICK) for name in names]
-            times, packed = list(compress(times, is_tick)), list(compress(packed, is_tick))
+    def _note(self, topics: Sequence[Topic], times: Sequence[int], packed: Sequence[bytes]) -> None:
+        codes = list(map(_code_of, topics))
+        channels = list(map(_channel_of, topics))
+        if channels.count(_TICK) < len(channels):  # most often all of them are ticks
+            are_ticks = [channel == _TICK for channel in channels]
+            codes, times, packed = (list(compress(column, are_ticks)) for column in (codes, times, packed))
         if codes:
-            self._watch.note(GivenRows("tick", codes, times, packed))
+            self._watch.note(GivenRows(_TICK, codes, times, packed))

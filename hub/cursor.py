@@ -84,8 +84,10 @@ class Cursor:
         segment, places = self.look(up_to, topics, begins, most)
         return segment.take(self.without_losses(segment, places))
 
-    def look(self, up_to: int, topics: Set[Topic], begins: Mapping[Topic, int], most: int) -> tuple[Segment, list[int]]:
-        """Go on by one bounded step, as `read` does, and return where the rows of these topics are."""
+    def look(
+        self, up_to: int, topics: Set[Topic] | None, begins: Mapping[Topic, int], most: int
+    ) -> tuple[Segment, list[int]]:
+        """Go on by one bounded step, as `read` does, and return where the rows of these topics are; None: of all."""
         segment = self._stand()
         up_to = min(up_to, segment.end_at - 1)  # also where the rows are then read from a page that reaches further
         notices = self._notices(up_to)
@@ -185,7 +187,7 @@ class Cursor:
         self._segment = segment if segment.next is not None or segment is self._history.tail else None
         return segment
 
-    def _find(self, segment: Segment, up_to: int, topics: Set[Topic], most: int) -> tuple[int, list[int], int]:
+    def _find(self, segment: Segment, up_to: int, topics: Set[Topic] | None, most: int) -> tuple[int, list[int], int]:
         start = self.at + 1 - segment.first_at
         stop = max(start, min(len(segment.rows), up_to + 1 - segment.first_at))
         return start, *segment.find(topics, start, stop, most)
@@ -197,10 +199,10 @@ class Cursor:
             notices = notices[self._told :]
         return [*self._passed, *notices] if self._passed else notices
 
-    def _take_dropped(self, topics: Set[Topic], begins: Mapping[Topic, int]) -> None:
+    def _take_dropped(self, topics: Set[Topic] | None, begins: Mapping[Topic, int]) -> None:
         for topic, loss in self._dropped.items():
             first = max(loss.first, begins.get(topic, 0))
-            if topic in topics and first <= loss.last:
+            if (topics is None or topic in topics) and first <= loss.last:
                 self._add_loss(loss._replace(first=first))
         self._dropped.clear()
 

@@ -2,30 +2,13 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence, Set
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple
 
 from hub.topic import Topic
 
 PackedRows = list[bytes]
 """Rows as msgpack arrays, as they travel."""
-
-
-class _Everything(Set[Topic]):
-    """All topics, also those that are yet to speak."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[Topic]:
-        raise NotImplementedError("nobody can name them")
-
-    def __len__(self) -> int:
-        return 1 << 62
-
-
-EVERYTHING: Final = _Everything()
-"""For those who read whole markets: no row is looked at to know whether it is meant."""
 
 
 class Run(NamedTuple):
@@ -76,13 +59,15 @@ class Segment:
         """The arrival number after the newest row."""
         return self.first_at + len(self.rows)
 
-    def find(self, topics: Set[Topic], start: int, stop: int, most: int) -> tuple[list[int], int]:
+    def find(self, topics: Set[Topic] | None, start: int, stop: int, most: int) -> tuple[list[int], int]:
         """The positions from ``start`` up to ``stop`` whose topic is among ``topics``, ``most`` of them at most.
+
+        None are all topics: then no row is looked at to know whether it is meant.
 
         Returns:
             The positions, and the position up to which that is the whole answer.
         """
-        if topics is EVERYTHING:
+        if topics is None:
             stop = min(stop, start + most)
             return list(range(start, stop)), stop
         if len(topics) > len(self.rows) // 16:

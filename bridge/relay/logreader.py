@@ -14,7 +14,7 @@ from bridge.relay.position import Position
 from bridge.relay.turn import NOT_FED, Fed, Rows, StateRows, no_rows
 from hub.history import History
 from hub.past import GapNotice
-from hub.segment import EVERYTHING, Segment
+from hub.segment import Segment
 from hub.topic import Topic
 
 _name_of: Final = attrgetter("name")
@@ -70,7 +70,7 @@ class LogReader:
         self._position = Position(begin.at, begin.told + len(notices))
         while len(rows.rows) < most:
             before = self._position
-            segment, places = cursor.look(last_at, EVERYTHING, {}, most)
+            segment, places = cursor.look(last_at, None, {}, most)
             is_whole = not places or all(segment.rows[places[0] : places[-1] + 1])  # a row is never empty
             lost = () if is_whole else set(places) - set(cursor.without_losses(segment, places))
             if lost or cursor.losses:

@@ -1,5 +1,6 @@
 """The feed, as the rest of an edge sees it: a source that numbers its rows itself."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import date
 from time import monotonic
@@ -22,6 +23,8 @@ class FeedAfar:
         self.wanted: frozenset[str] = frozenset()
         """The topics that clients of this edge want now."""
         self.on_want: Callable[[], None] = _nothing
+        self.ended = asyncio.Event()
+        """Set when the feed is not followed any more."""
         self._state = state
         self._monotonic_s = monotonic_s
         self._told_s = monotonic_s()
@@ -67,8 +70,8 @@ class FeedAfar:
         self.on_want()
 
     async def run(self, sink: Sink) -> None:
-        """Rows come another way, already numbered: see `bridge.relay.follower`."""
-        raise NotImplementedError
+        """Return when the feed is not followed any more. Rows come another way: see `bridge.relay.follower`."""
+        await self.ended.wait()
 
 
 def _nothing() -> None:
