@@ -76,7 +76,7 @@ class EdgeApp(App):
             known_at=beginning.known_at,
             lost_in_relay=lost,
         )
-        self._feed = FeedAfar(state)
+        self._feed = FeedAfar(state, serving)
         super().__init__(settings, self._feed, Opened(history, state.epoch), metrics)
         self.ended: EpochEnded | None = None
         """Why another history has to begin; None where the process was stopped."""

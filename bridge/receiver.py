@@ -52,6 +52,8 @@ class Receiver:
             start = end
             self._hub.announce(notice.topic, notice.from_ms, notice.to_ms)
         self._take(rows, start, len(rows.rows))
+        if len(rows.rows) < stretch.end.at - stretch.begin.at:
+            self._watch.hear()
         self._end_at = stretch.end.at
         self._is_waiting = self._is_waiting or bool(rows.rows or stretch.notices)
         if not self._is_waiting:

@@ -64,6 +64,10 @@ class Watch:
         if len(self._unread) >= MOST_UNREAD:
             self._read()
 
+    def hear(self) -> None:
+        """Take notice that the source gives rows, though none of these came here."""
+        self._has_spoken = True
+
     def was_mute(self, market: str, until_ms: int) -> bool:
         """As `hub.health.Health.was_mute`, after all that was noted."""
         self._read()

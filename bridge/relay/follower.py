@@ -106,6 +106,7 @@ class Follower:
         self._state = state
         self._known_at = known_at
         self._heard_s = 0.0  # when something came last, epoch s
+        self._handed_rows = 0
         self._on_stretch = on_stretch
         self._on_state = on_state
 
@@ -149,9 +150,13 @@ class Follower:
             for message in messages:
                 self._take(message)
             for stretch in assembler.take():
-                self._on_stretch(stretch)
+                self._hand_on(stretch)
             if not self._is_behind():
                 self._trouble("")
+
+    def _hand_on(self, stretch: Stretch) -> None:
+        self._on_stretch(stretch)
+        self._handed_rows += len(stretch.rows.rows)
 
     def _is_behind(self) -> bool:
         assembler = self._assembler
@@ -215,11 +220,11 @@ class Follower:
 
     async def _refill(self) -> None:
         """Fetch what the feed has published and what is not here. Returns when there is nothing of the kind."""
-        before = self._assembler.position.at
+        before = self._handed_rows
         await self.refill_from_streams()
         while self._is_behind():
             await self._refill_from_feed()
-        fetched = self._assembler.position.at - before
+        fetched = self._handed_rows - before
         self.refilled_rows += fetched
         if fetched:
             _logger.info("%d rows were fetched that did not come by themselves", fetched)
@@ -237,7 +242,7 @@ class Follower:
                 if len(page) < PAGE:
                     del after[shard]
             for stretch in assembler.take():
-                self._on_stretch(stretch)
+                self._hand_on(stretch)
                 await asyncio.sleep(0)  # clients are served meanwhile
 
     async def _refill_from_feed(self) -> None:
@@ -258,9 +263,9 @@ class Follower:
             )
         stretch = assembler.take_answer(part)
         if stretch is not None:
-            self._on_stretch(stretch)
+            self._hand_on(stretch)
         for more in assembler.take():
-            self._on_stretch(more)
+            self._hand_on(more)
         if stretch is None and self._is_behind():
             assembler.forget()
             raise RelayAway("the relay tells of rows that the feed does not have")

@@ -1,12 +1,14 @@
 """The feed, as the rest of an edge sees it: a source that numbers its rows itself."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from time import monotonic
 
 from bridge.relay.state import State
 from bridge.source import Sink
+from hub.serving import Serving
 
 
 class FeedAfar:
@@ -14,18 +16,22 @@ class FeedAfar:
 
     Args:
         state: what the feed told last.
+        serving: the topics that are served; None: all.
         monotonic_s: seconds that only ever grow.
     """
 
     continues = True
 
-    def __init__(self, state: State, monotonic_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, state: State, serving: Serving | None = None, monotonic_s: Callable[[], float] = monotonic
+    ) -> None:
         self.wanted: frozenset[str] = frozenset()
         """The topics that clients of this edge want now."""
         self.on_want: Callable[[], None] = _nothing
         self.ended = asyncio.Event()
         """Set when the feed is not followed any more."""
         self._state = state
+        self._served = None if serving is None else Counter(_markets_of(serving.names))
         self._monotonic_s = monotonic_s
         self._told_s = monotonic_s()
 
@@ -52,8 +58,11 @@ class FeedAfar:
 
     @property
     def markets(self) -> Mapping[str, int]:
-        """The markets that rows are due of."""
-        return self._state.markets
+        """The markets that rows are due of, each with how many instruments there are of those that are served."""
+        markets = self._state.markets
+        if self._served is None:
+            return markets
+        return {market: min(count, self._served[market]) for market, count in markets.items() if self._served[market]}
 
     def tell(self, state: State) -> None:
         """Take how the feed is."""
@@ -72,6 +81,11 @@ class FeedAfar:
     async def run(self, sink: Sink) -> None:
         """Return when the feed is not followed any more. Rows come another way: see `bridge.relay.follower`."""
         await self.ended.wait()
+
+
+def _markets_of(names: Iterable[str]) -> Iterator[str]:
+    """The market of each topic that is an instrument's ticks."""
+    return (name.rpartition(".")[2] for name in names if name.startswith("tick:"))
 
 
 def _nothing() -> None:
