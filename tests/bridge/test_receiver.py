@@ -109,7 +109,7 @@ def test_rows_and_notices_are_given_in_the_feed_s_order_whichever_of_its_rows_ar
 
 def test_rows_that_tell_a_state_are_no_live_ones_whichever_of_the_others_are_not_here() -> None:
     edge = Edge()
-    edge.take(Position(20, 0), (SH, 3), (SZ, 5), (SH, 7), (SZ, 11), states=((1, 2), (4, 8), (12, 15)))
+    edge.take(Position(20, 0), (SH, 3), (SZ, 5), (SH, 7), (SZ, 11), states=((1, 2), (4, 7), (12, 15)))
     assert edge.flush() == [
         ("live", "600000.SH", 1),
         ("snapshot", "000001.SZ", 1),
@@ -162,7 +162,7 @@ def test_rows_are_due_of_the_instruments_that_are_served_where_the_source_gives_
         told = state_of()(1, Position(0, 0))
         return State(**{name: getattr(told, name) for name in told.__struct_fields__} | {"markets": markets})
 
-    served = Serving([SH, "tick:600001.SH", SZ, "1m:000002.SZ", "tick:430001.BJ"], {})
+    served = Serving([SH, "tick:600001.SH", SZ, "tick:000002.SZ", "1m:000003.SZ", "tick:430001.BJ"], {})
     feed = FeedAfar(state(SH=2000, SZ=1, XX=5), served)
     assert feed.markets == {"SH": 2, "SZ": 1}
     feed.tell(state())
