@@ -28,8 +28,8 @@ async def run_edge(settings: Settings, relay: Relay, stopped: asyncio.Event) -> 
     if settings.edge_topics:
         serving = Serving(settings.edge_topics, settings.universes)
         share = share_of(serving.names, serving.has, relay.shards)
-        taken = (len(serving.names), len(share.shards), relay.shards)
-        _logger.info("this edge serves %d topics, and takes %d of %d shards", *taken)
+        counts = len(serving.names), len(share.shards), relay.shards
+        _logger.info("topics served: %d; shards taken: %d of %d", *counts)
     while (beginning := await _begin(relay, share, settings.warm_rows, stopped, lost)) is not None:
         metrics = Metrics(version("argus-hub"))
         app = EdgeApp(settings, relay, share, serving, beginning, metrics, lost=lost is not None)

@@ -60,7 +60,7 @@ async def test_an_edge_of_few_topics_gives_the_same_rows_of_them_and_refuses_eve
     async with deployment(tmp_path) as d:
         await d.start_feed(*FED)
         edges = [await d.start_edge(), await d.start_edge(*served)]
-        assert f"this edge serves 2 topics, and takes {SHARDS_OF_TWO} of 16 shards" in edges[1].log()
+        assert f"topics served: 2; shards taken: {SHARDS_OF_TWO} of 16" in edges[1].log()
         feeder = await d.feeder()
         await feeder.feed_ticks(CODES, rounds=20)
         edges.append(await d.start_edge(*served))

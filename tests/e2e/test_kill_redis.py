@@ -52,7 +52,7 @@ async def test_every_client_of_every_edge_has_what_the_feeder_wrote_down_whateve
     assert len(the_truth.rows) > 10 * SIZE.symbols
     assert "rows were fetched that did not come by themselves" in outcome.logs
     assert "is filled anew" in outcome.logs
-    assert "this edge serves 3 topics, and takes" in outcome.logs
+    assert "topics served: 3; shards taken: " in outcome.logs
     # Not for each: one that is killed may be back before the other one has waited long enough.
     assert outcome.logs.count("this feed goes on after another one") >= SIZE.rounds
     assert "CRITICAL" not in outcome.logs  # a new epoch would be

@@ -163,6 +163,7 @@ FEEDER = ["--role", "feeder", "--to", "ws://127.0.0.1:8765/feed"]
         ([*_EDGE, "--no-journal"], "--no-journal has no effect with role edge (it is for all and feed)"),
         ([*_EDGE, "--journal-days", "3"], "--journal-days has no effect with role edge (it is for all and feed)"),
         ([*_EDGE, "--relay-rows", "5"], "--relay-rows has no effect with role edge (it is for feed)"),
+        ([*_FEED, "--edge-topics", "tick:a.SH"], "--edge-topics has no effect with role feed (it is for edge)"),
         ([*_FEED, "--warm-rows", "5"], "--warm-rows has no effect with role feed (it is for edge)"),
         (["--relay-name", "argus"], "--relay-name has no effect with role all (it is for feed and edge)"),
         ([*FEEDER, "--no-journal"], "--no-journal has no effect with role feeder (it is for all and feed)"),
@@ -182,6 +183,15 @@ def test_file_and_environment_may_be_shared_by_all_roles(role: str, toml: WriteT
     environ = {"ARGUS_REDIS": "redis://127.0.0.1", "ARGUS_JOURNAL": "false", "ARGUS_SEED": "2", "ARGUS_CONFIG": shared}
     settings = load(["--role", role], environ)
     assert (settings.role, settings.relay_rows, settings.seed, settings.journal) == (role, 5, 2, False)
+
+
+def test_the_topics_of_an_edge_are_named_one_by_one(toml: WriteToml) -> None:
+    path = toml('edge_topics = ["tick:@banks", "1m:600000.SH"]\n[universes]\nbanks = ["600000.SH"]\nall = ["6*"]')
+    assert load([*_EDGE, "--config", path], {}).edge_topics == ("tick:@banks", "1m:600000.SH")
+    wrong = "edge_topics: 'tick:@all' selects by the pattern '6*': every topic has to be named"
+    assert mistake([*_EDGE, "--config", path, "--edge-topics", "tick:@all"]) == wrong
+    assert mistake([*_EDGE, "--edge-topics", "600000.SH"]).startswith("edge_topics: '600000.SH' is not a topic")
+    assert load(["--config", path], {"ARGUS_EDGE_TOPICS": "tick:*"}).role == "all"  # it is passed over
 
 
 def test_the_settings_of_a_feeder_are_read_from_anywhere(toml: WriteToml) -> None:
