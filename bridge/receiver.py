@@ -35,7 +35,7 @@ class Receiver:
         self._soon = soon
         self._topics: dict[str, Topic] = {}  # by name
         self._unwatched: list[tuple[Sequence[Topic], Sequence[int], Sequence[bytes]]] = []
-        self._end_at = 0  # up to where everything was taken
+        self._end_at = history.public_at(history.at)  # up to where everything was taken
         self._is_waiting = False  # something of it is yet to be delivered
         hub.on_delivered = self._delivered
 

@@ -15,6 +15,8 @@ from hub.schema import STATUS
 from hub.segment import Segment
 from hub.topic import Topic
 
+NUMBER_BYTES: Final = 16
+"""What the feed's number of a row costs where it is not that of the row before and one: two arrays of 8 bytes."""
 _channel_of: Final = attrgetter("channel")
 _Value = TypeVar("_Value")
 
@@ -58,17 +60,17 @@ class FollowedHistory(History):
         is_early = topic.evicted_at <= self._restored_at
         return "relay" if self._lost_in_relay and is_early else "evicted"
 
-    def shown_at(self, at: int) -> int:
-        """The feed's number, up to which everything is here that is served where it is up to this one."""
-        return self._numbering.feeds(at)
+    def public_at(self, at: int) -> int:
+        """The feed's number up to which everything was given to whoever was given everything up to this one."""
+        return self._numbering.feed_at(at)
 
-    def at_shown(self, shown: int) -> int:
+    def own_at(self, public_at: int) -> int:
         """The number here of the newest row that is not behind the feed's number."""
-        return self._numbering.own(shown)
+        return self._numbering.own_at(public_at)
 
     def reach(self, feed_at: int) -> None:
-        """Up to this number of the feed's everything is here that is served."""
-        self._numbering.reached = feed_at
+        """Up to this number of the feed's everything is here that is served, and was delivered."""
+        self._numbering.reach(feed_at)
 
     def extend(
         self,
@@ -125,7 +127,8 @@ class FollowedHistory(History):
         segment.seqs.extend(seqs)
         segment.times.extend(times)
         self.at = at
-        size = sum(map(len, rows)) + len(rows) * (ROW_BYTES + PLACE_BYTES)
+        number_bytes = NUMBER_BYTES if self._numbering.has_holes else 0
+        size = sum(map(len, rows)) + len(rows) * (ROW_BYTES + PLACE_BYTES + number_bytes)
         segment.bytes += size
         self._bytes += size
 
@@ -163,7 +166,7 @@ class FollowedHistory(History):
 
     def _see_first(self, topic: Topic, seq: int, at: int, time_ms: int) -> None:
         """Take it that a topic had spoken before the beginning, as it can only be early on."""
-        if topic.seq or self._numbering.feeds(at) > self._known_at:
+        if topic.seq or self._numbering.feed_at(at) > self._known_at:
             raise ValueError(f"row {seq} of {topic.name} came after row {topic.seq}")
         topic.restore(seq - 1, self._restored_at, b"", 0, time_ms)
 

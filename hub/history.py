@@ -279,13 +279,13 @@ class History:
         """Why the oldest rows of a topic are not held, as a gap tells it."""
         return "evicted"
 
-    def shown_at(self, at: int) -> int:
+    def public_at(self, at: int) -> int:
         """An arrival number as clients know it: see `hub.numbering`. Here there is only one count."""
         return at
 
-    def at_shown(self, shown: int) -> int:
+    def own_at(self, public_at: int) -> int:
         """The arrival number that clients know as this; beyond all where it is yet to come."""
-        return shown
+        return public_at
 
     def at_of(self, topic: Topic, seq: int) -> int:
         """The arrival number of a row that is held."""

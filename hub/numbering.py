@@ -5,7 +5,7 @@ everything has the same in both.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 
@@ -17,16 +17,23 @@ class Numbering:
     """
 
     def __init__(self, at: int) -> None:
-        self.reached = at
-        """Up to this number of the feed's everything is here that is served."""
         self._begin = at
         self._at = at  # the newest row here
         self._own = array("q")  # the first number of each run
         self._feeds = array("q")
+        # How far everything was here, by the feed's number, when this was the newest row.
+        self._reached = self._reached_own = at
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether the feed has rows that are not here."""
+        return len(self._own) > 1
 
     def add(self, feed_ats: Sequence[int]) -> None:
         """Rows follow, with these numbers of the feed's, which only grow."""
         count = len(feed_ats)
+        if not count:
+            return
         begins = [0]
         if feed_ats[-1] - feed_ats[0] >= count:
             begins += [place for place in range(1, count) if feed_ats[place] != feed_ats[place - 1] + 1]
@@ -35,18 +42,20 @@ class Numbering:
         self._own.extend(self._at + 1 + place for place in begins)
         self._feeds.extend(feed_ats[place] for place in begins)
         self._at += count
-        self.reached = feed_ats[-1]
 
-    def feeds(self, at: int) -> int:
-        """The feed's number up to which everything is here, where it is up to the own number ``at``."""
-        if at >= self._at:
-            return self.reached
+    def reach(self, feed_at: int) -> None:
+        """Up to this number of the feed's everything is here that is served, and all of it was given to clients."""
+        self._reached, self._reached_own = feed_at, self._at
+
+    def feed_at(self, at: int) -> int:
+        """The feed's number up to which everything was given to whoever was given everything up to the own one."""
         run = bisect_right(self._own, at) - 1
-        return at if run < 0 else self._feeds[run] + at - self._own[run]
+        exact = at if run < 0 else self._feeds[run] + min(at, self._at) - self._own[run]
+        return max(exact, self._reached) if at >= self._reached_own else exact
 
-    def own(self, feed_at: int) -> int:
+    def own_at(self, feed_at: int) -> int:
         """The number of the newest row that is not behind the feed's; where that is still to come, one beyond all."""
-        if feed_at > self.reached:
+        if feed_at > self.feed_at(self._at):
             return self._at + 1
         run = bisect_right(self._feeds, feed_at) - 1
         if run < 0:
@@ -56,7 +65,7 @@ class Numbering:
 
     def forget(self, at: int) -> None:
         """What comes before an own number need not be known exactly any more: then less is said to be here."""
-        runs = bisect_right(self._own, at) - 1
+        runs = bisect_left(self._own, at) - 1  # the row before it tells how far everything is here until it comes
         if runs > len(self._own) // 2:
             del self._own[:runs]
             del self._feeds[:runs]

@@ -3,7 +3,7 @@
 Whatever else a client names is refused: rows that are not here must not be missing silently.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hub.schema import STATUS
 from hub.topics import Selector, parse
@@ -20,9 +20,11 @@ class Serving:
         ValueError: one of them is neither.
     """
 
-    def __init__(self, topics: Iterable[str], universes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, topics: Collection[str], universes: Mapping[str, Sequence[str]]) -> None:
         self._universes = universes
         self.names = frozenset(name for text in topics for name in _names(parse(text, universes)))
+        if topics and not self.names:
+            raise ValueError(f"there is no topic in {', '.join(map(repr, topics))}")
 
     def has(self, name: str) -> bool:
         """Whether a topic is served."""

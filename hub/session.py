@@ -123,7 +123,7 @@ class Session:
                 server=server,
                 session=self.name,
                 epoch=hub.epoch,
-                at=hub.history.shown_at(hub.history.delivered_at),
+                at=hub.history.public_at(hub.history.delivered_at),
                 source={"name": hub.source.name, "simulated": hub.source.simulated},
                 schemas={name: CHANNELS[name].names for name in CHANNELS if name in hub.channels},
                 limits={
@@ -150,7 +150,7 @@ class Session:
         made = {} if made is None else made
         key = outbox.codec, outbox.at(self._hub.history.delivered_at), outbox.conflated
         if key not in made:
-            at, conflated = self._hub.history.shown_at(key[1]), outbox.conflated
+            at, conflated = self._hub.history.public_at(key[1]), outbox.conflated
             made[key] = outbox.codec.message(Heartbeat(time=time_ms, at=at, conflated=conflated, markets=markets))
         outbox.put(made[key])
 
@@ -280,7 +280,7 @@ class Session:
         outbox.send(
             Subscribed(
                 id=request.id,
-                at=hub.history.shown_at(hub.history.at),
+                at=hub.history.public_at(hub.history.at),
                 matched=len(matched),
                 recovered=not recovery.gaps,
                 unrecovered=recovery.unrecovered,
@@ -347,7 +347,7 @@ class Session:
                 recovery.since_time(fresh, since.time)
             elif isinstance(since.epoch, str) and since.time is UNSET:
                 seqs = since.seq if isinstance(since.seq, dict) else {}
-                at = hub.history.at_shown(since.at) if isinstance(since.at, int) else None
+                at = hub.history.own_at(since.at) if isinstance(since.at, int) else None
                 held = [hub.router.select(name) for name in self._modes]
                 recovery.after_position(fresh, held, since.epoch, at, seqs)
             else:
@@ -390,7 +390,8 @@ class Session:
         self.outbox.begin(self._hub.history.cursor_at_end(), (), [job])
 
     def _list_topics(self, request: Topics) -> None:
-        topics = self._matching([self._parse(request.pattern)])
+        serving, topics = self._hub.serving, self._matching([self._parse(request.pattern)])
+        topics = [topic for topic in topics if serving is None or serving.has(topic.name)]
         self._hub.flush()  # a number that nobody was sent yet could be given out again after a kill
         listed = [{"topic": topic.name, "seq": topic.seq, "time": topic.time_ms} for topic in topics]
         self.outbox.send(TopicList(id=request.id, topics=listed))

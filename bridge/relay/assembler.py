@@ -6,11 +6,12 @@ one epoch number alike, so that a turn of one goes on after a turn of the other 
 
 from collections.abc import Iterator
 
-from bridge.relay.joining import MAX_ROWS, Joining
+from bridge.relay.joining import Joining
 from bridge.relay.logreader import Stretch
 from bridge.relay.position import Position, TurnId
 from bridge.relay.state import Published, State
 from bridge.relay.turn import MalformedError, Part, Rows, StateRows, pick
+from bridge.relay.waiting import Waiting
 from hub.past import GapNotice
 
 
@@ -28,51 +29,39 @@ class Assembler:
         self.shards = range(shards)
         self.applied = TurnId(0, 0)
         """The newest turn that was handed out: in the streams, whatever is needed comes after it."""
-        self.let_go = 0
+        self._waiting = Waiting(Joining)
+
+    @property
+    def let_go(self) -> int:
         """Rows that had to be let go because too many waited."""
-        self._turns: dict[TurnId, Joining] = {}
-        self._waiting_rows = 0
+        return self._waiting.let_go
 
     @property
     def has_hole(self) -> bool:
         """Whether something has come that can't follow yet, other than a turn whose last parts are on their way."""
-        if len(self._turns) != 1:
-            return bool(self._turns)
-        return any(joining.first.begin > self.position for joining in self._turns.values())
+        turns = self._waiting.turns
+        if len(turns) != 1:
+            return bool(turns)
+        return any(joining.first.begin > self.position for joining in turns.values())
 
     def put(self, part: Part) -> None:
         """Take a part of a turn of this epoch. Raises MalformedError."""
-        if part.end <= self.position:
-            return
-        if self._waiting_rows > MAX_ROWS:
-            self.let_go += self._waiting_rows
-            self.forget()
-        joining = self._turns.get(part.turn)
-        if joining is None:
-            joining = self._turns[part.turn] = Joining(part)
-            self._waiting_rows += joining.count
-            return
-        try:
-            joining.put(part)
-        except MalformedError:  # it may come again, and be whole then
-            self._drop(part.turn)
-            raise
+        if part.end > self.position:
+            self._waiting.put(part)
+
+    put_kept = put
+    """Take a part that a stream has kept: of a turn that was never whole some part is missing in any case."""
 
     def hear(self, told: State | Published) -> None:
         """Take what a feed tells of itself: who takes all shards sees by the turns what is published."""
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""
-        self._turns.clear()
-        self._waiting_rows = 0
+        self._waiting.forget()
 
     def take(self) -> Iterator[Stretch]:
         """What can follow now, in order. Each is behind this position once it was handed out. Raises MalformedError."""
-        while self._turns:
-            turn = next(filter(self._follows, sorted(self._turns)), None)
-            if turn is None:
-                return
-            joining = self._drop(turn)
+        for turn, joining in self._waiting.following(self._follows):
             stretch = self._advance(joining.first, joining.rows)
             self.applied = max(self.applied, turn)
             self._give_up(turn)
@@ -86,26 +75,21 @@ class Assembler:
 
     def _follows(self, turn: TurnId) -> bool:
         """Whether a turn can be handed out; one that is behind is dropped."""
-        joining = self._turns[turn]
+        joining = self._waiting.turns[turn]
         if joining.first.end <= self.position:
-            self._drop(turn)
+            self._waiting.drop(turn)
             return False
         try:
             return joining.first.begin <= self.position and joining.is_whole
         except MalformedError:
-            self._drop(turn)
+            self._waiting.drop(turn)
             raise
 
     def _give_up(self, turn: TurnId) -> None:
         """Drop what an older feed left half published, and another one has published otherwise."""
-        for known, joining in list(self._turns.items()):
+        for known, joining in list(self._waiting.turns.items()):
             if known.token < turn.token and joining.first.begin < self.position:
-                self._drop(known)
-
-    def _drop(self, turn: TurnId) -> Joining:
-        joining = self._turns.pop(turn)
-        self._waiting_rows -= joining.count
-        return joining
+                self._waiting.drop(known)
 
     def _advance(self, part: Part, rows: Rows) -> Stretch:
         """The rest of a turn that lies behind the position, which moves to its end. ``part``: any of it."""

@@ -49,7 +49,7 @@ class Beginning(NamedTuple):
 async def find_beginning(relay: Relay, share: Share, warm_rows: int, not_before: Position) -> Beginning | None:
     """Choose a place ``warm_rows`` rows before the newest, or where the streams begin if that is earlier.
 
-    Rows are counted as the feed does, also those that an edge of few shards does not take.
+    For an edge of few shards rows are counted as the feed does, also those of the others, and it begins no earlier.
 
     Returns:
         None where no feed has published yet.
@@ -75,6 +75,8 @@ async def find_beginning(relay: Relay, share: Share, warm_rows: int, not_before:
     position = in_streams
     if wanted < in_streams:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
+    elif not share.is_whole:  # a shard that rarely speaks has turns of long ago
+        position = wanted
     position = max(position, not_before)
     topics = [as_it_was(row) for row in newest if row.at <= position.at]
     return Beginning(state, position, topics, known_at)

@@ -6,7 +6,7 @@ is lost: then this history can't go on, and the edge begins another one that say
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from time import time
 from typing import Final, Protocol
@@ -37,7 +37,10 @@ class Assembling(Protocol):
     epoch: str
     position: Position
     applied: TurnId
-    let_go: int
+
+    @property
+    def let_go(self) -> int:
+        """Rows that had to be let go because too many waited."""
 
     @property
     def shards(self) -> Collection[int]:
@@ -48,7 +51,10 @@ class Assembling(Protocol):
         """Whether something is known to be missing."""
 
     def put(self, part: Part) -> None:
-        """Take a part."""
+        """Take a part that was heard."""
+
+    def put_kept(self, part: Part) -> None:
+        """Take a part that a stream has kept."""
 
     def hear(self, told: State | Published) -> None:
         """Take what the feed tells."""
@@ -129,30 +135,40 @@ class Follower:
             await asyncio.sleep(backoff.pause_s())
 
     async def _follow(self, incoming: Incoming) -> None:
-        """Take what comes, and fetch what should have come."""
-        assembler = self._assembler
+        """Take what comes, and fetch what should have come: however much else comes meanwhile."""
+        assembler, loop = self._assembler, asyncio.get_running_loop()
+        stuck_at, due_s = None, 0.0  # where this edge is behind, and when what is missing has had its time
         while True:
-            is_behind = self._is_behind()
+            if not self._is_behind():
+                stuck_at = None
+            elif stuck_at != assembler.position:
+                stuck_at, due_s = assembler.position, loop.time() + GRACE_S
+            messages: Sequence[bytes] = ()
             try:
-                async with asyncio.timeout(GRACE_S if is_behind else SILENCE_S):
+                async with asyncio.timeout(SILENCE_S if stuck_at is None else max(0.0, due_s - loop.time())):
                     messages = await incoming.take()
             except TimeoutError:
-                if is_behind:
-                    self.holes += 1
-                    await self._refill()
-                else:
+                if stuck_at is None:
                     await self._listen_to_silence()
-                continue
+                    continue
             except RelayAway:
                 self.cut_off += 1
                 raise
-            self._heard_s = time()
-            for message in messages:
-                self._take(message)
-            for stretch in assembler.take():
-                self._hand_on(stretch)
+            if messages:
+                self._take_all(messages)
             if not self._is_behind():
                 self._trouble("")
+            elif stuck_at == assembler.position and loop.time() >= due_s:
+                self.holes += 1
+                await self._refill()
+                stuck_at = None
+
+    def _take_all(self, messages: Sequence[bytes]) -> None:
+        self._heard_s = time()
+        for message in messages:
+            self._take(message)
+        for stretch in self._assembler.take():
+            self._hand_on(stretch)
 
     def _hand_on(self, stretch: Stretch) -> None:
         self._on_stretch(stretch)
@@ -165,9 +181,7 @@ class Follower:
 
     def _take(self, message: bytes) -> None:
         if message.startswith(MAGIC):
-            part = decode(message)
-            if part.turn.token >= self._state.token:  # what holds of an older feed's is in the streams
-                self._take_part(part)
+            self._take_part(decode(message), self._assembler.put)
             return
         told = decode_heard(message)
         if isinstance(told, State):
@@ -175,9 +189,9 @@ class Follower:
         elif told.epoch == self._assembler.epoch:
             self._assembler.hear(told)
 
-    def _take_part(self, part: Part) -> None:
+    def _take_part(self, part: Part, put: Callable[[Part], None]) -> None:
         if part.epoch == self._assembler.epoch:
-            self._assembler.put(part)
+            put(part)
         elif part.turn.token > self._state.token:
             raise EpochEnded(f"another epoch has begun: {part.epoch}")
 
@@ -237,7 +251,7 @@ class Follower:
             pages = await asyncio.gather(*(relay.read(shard, turn, PAGE) for shard, turn in after.items()))
             for shard, page in zip(list(after), pages, strict=True):
                 for turn, message in page:
-                    self._take_part(decode(message))
+                    self._take_part(decode(message), assembler.put_kept)
                     after[shard] = turn
                 if len(page) < PAGE:
                     del after[shard]

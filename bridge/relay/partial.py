@@ -10,13 +10,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from bridge.relay.assembler import notices_after, states_after
-from bridge.relay.gathering import Gathering, served
-from bridge.relay.joining import MAX_ROWS
 from bridge.relay.logreader import Stretch
+from bridge.relay.partialturn import PartialTurn, served
 from bridge.relay.position import Position, TurnId
 from bridge.relay.share import Share
-from bridge.relay.state import Published, State
+from bridge.relay.state import Published, Reign, State
 from bridge.relay.turn import Part, Rows, no_rows, pick
+from bridge.relay.waiting import Waiting
 
 
 class PartialAssembler:
@@ -34,35 +34,37 @@ class PartialAssembler:
         self.shards = share.shards
         self.applied = TurnId(0, 0)
         """The newest turn that was handed out: in the streams, whatever is needed comes after it."""
-        self.let_go = 0
-        """Rows that had to be let go because too many waited."""
         self._share = share
-        self._turns: dict[TurnId, Gathering] = {}
-        self._waiting_rows = 0
+        self._waiting = Waiting(lambda part: PartialTurn(part, share))
         self._told: State | Published = told
+        self._reigns: tuple[Reign, ...] = told.estate.reigns
         self._published = told.position  # everything up to there is published, by the newest feed's account
 
     @property
+    def let_go(self) -> int:
+        """Rows that had to be let go because too many waited."""
+        return self._waiting.let_go
+
+    @property
     def has_hole(self) -> bool:
-        """Whether something was published that can't follow yet."""
-        needs = (self._need(gathering.first) for gathering in self._turns.values())
+        """Whether something was published that can't follow yet, other than what waits to be confirmed."""
+        needs = (self._need(turn.first) for turn in self._waiting.turns.values())
         return self._needed > self.position or any(need > self.position for need in needs)
 
     def put(self, part: Part) -> None:
-        """Take a part of a turn of this epoch. Raises MalformedError."""
+        """Take a part of a turn of this epoch, as it is published. Raises MalformedError.
+
+        What comes late of an older feed may be of a turn that was never whole: what holds of it is in the streams.
+        """
+        if part.turn.token >= self._told.token:
+            self.put_kept(part)
+
+    def put_kept(self, part: Part) -> None:
+        """Take a part that a stream has kept. Raises MalformedError."""
         if part.turn.token == self._told.token:  # a feed begins no turn before the one before it is published
             self._published = max(self._published, part.begin)
-        if part.end <= self.position:
-            return
-        if self._waiting_rows > MAX_ROWS:
-            self.let_go += self._waiting_rows
-            self.forget()
-        gathering = self._turns.get(part.turn)
-        if gathering is None:
-            gathering = self._turns[part.turn] = Gathering(part, self._share)
-            self._waiting_rows += gathering.count
-        else:
-            self._waiting_rows += gathering.put(part)
+        if part.end > self.position and not self._is_undone(part):
+            self._waiting.put(part)
 
     def hear(self, told: State | Published) -> None:
         """Take what a feed tells of itself.
@@ -72,25 +74,25 @@ class PartialAssembler:
         if told.token < self._told.token:
             return
         if told.token > self._told.token:
-            for turn in [turn for turn in self._turns if turn.token < told.token]:
-                self._drop(turn)
+            for turn in [turn for turn in self._waiting.turns if turn.token < told.token]:
+                self._waiting.drop(turn)
         elif told.position < self._told.position:  # it comes by another way
             return
         self._published = max(self._published, told.position)
         self._told = told
+        if isinstance(told, State):
+            self._reigns = told.estate.reigns
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""
-        self._turns.clear()
-        self._waiting_rows = 0
+        self._waiting.forget()
 
     def take(self) -> Iterator[Stretch]:
         """What can follow now, in order. Each is behind this position once it was handed out. Raises MalformedError."""
-        while (turn := next(filter(self._follows, sorted(self._turns)), None)) is not None:
-            gathering = self._drop(turn)
-            rows = gathering.rows
+        for turn, found in self._waiting.following(self._follows):
+            rows = found.rows
             self.applied = max(self.applied, turn)
-            yield self._advance(gathering.first, rows)
+            yield self._advance(found.first, rows)
         told = self._told
         if self._needed <= self.position < told.position:
             begin, self.position = self.position, told.position
@@ -110,19 +112,18 @@ class PartialAssembler:
         """What has to be here of what the feed has published."""
         return self._told.reach.need(self._told.position, self.shards)
 
+    def _is_undone(self, part: Part) -> bool:
+        """Whether another feed went on from before the end of this turn."""
+        return any(reign.token > part.turn.token and reign.position < part.end for reign in self._reigns)
+
     def _follows(self, turn: TurnId) -> bool:
         """Whether a turn can be handed out; one that is behind is dropped."""
-        gathering = self._turns[turn]
-        if gathering.first.end <= self.position:
-            self._drop(turn)
+        found = self._waiting.turns[turn]
+        if found.first.end <= self.position:
+            self._waiting.drop(turn)
             return False
-        is_next = self._need(gathering.first) <= self.position
-        return is_next and gathering.is_whole and gathering.first.end <= self._published
-
-    def _drop(self, turn: TurnId) -> Gathering:
-        gathering = self._turns.pop(turn)
-        self._waiting_rows -= gathering.count
-        return gathering
+        is_next = self._need(found.first) <= self.position
+        return is_next and found.is_whole and found.first.end <= self._published
 
     def _advance(self, part: Part, rows: Rows) -> Stretch:
         """The rest of a turn that lies behind the position, which moves to its end. ``part``: any of it."""

@@ -32,7 +32,7 @@ from bridge.relay.record import Record
 from bridge.relay.state import Estate, Published, State
 from bridge.relay.state import encode as encode_state
 from bridge.relay.succession import Unproven
-from bridge.relay.turn import NOT_FED, Fed, Part, encode_turn, parts_of, shard_of
+from bridge.relay.turn import NOT_FED, Fed, Part, decode, encode_turn, parts_of, shard_of
 from hub.history import History
 from hub.topic import Topic
 
@@ -180,11 +180,21 @@ class Publisher:
         if begin > position_of(self._history):
             raise Ousted("the relay has rows of this epoch that this feed never had")
         self._last = {shard: head.last for shard, head in enumerate(heads)}
+        self._go_on(heads, begin)
         self._written.forget()
         if not self._turns:  # an earlier process filled the streams: nothing of theirs is let go before its time
             self._turns.append((TurnId(0, 0), begin.at))
         self._floor = begin
         return begin
+
+    def _go_on(self, heads: Sequence[Head], begin: Position) -> None:
+        """Learn from the newest turn how far the shards have come, unless that is known."""
+        newest = max(heads, key=lambda head: TurnId.parse(head.last))
+        if begin != self._reached.place and newest.message:
+            part = decode(newest.message)
+            self._reached.go_on(part.begin, part.reach)
+            if begin == part.end:
+                self._reached.note([shard for shard, _ in enumerate(heads) if part.shards >> shard & 1], part.end)
 
     def _has_forgotten(self, heads: Sequence[Head]) -> bool:
         """Whether a shard lacks what it had confirmed."""
@@ -249,6 +259,7 @@ class Publisher:
             if len(stretch.rows.rows) >= TURN_ROWS:  # there is more
                 self._woken.set()
             turn = TurnId(token, turn.number + 1)
+            self._reached.begin(stretch.begin)  # rows may have been let go before they could be published
             self._note(turn, stretch)
             shards = self._shards_of(stretch.topics)
             parts = parts_of(shards, self._relay.shards, stretch.notices)

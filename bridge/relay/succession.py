@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
         end: up to where everything is published; None: that is not known.
         fill: whether the relay has to be filled anew, because it lacks something, or has what does not belong there.
         succeeds: whether another feed led before: up to ``end`` its rows have to be here, and no others.
-        half: where a turn of this feed's would end that is half published.
+        half: where a turn would end that is half published, where this feed goes on after itself.
     """
 
     end: Position | None
@@ -75,7 +75,7 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
         if not (is_truthful or is_alone):
             raise Unproven("Redis may have lost what another feed has published meanwhile")
         end = published_end(found.heads, told)
-        return Verdict(None, True, False) if end is None else Verdict(end.position, False, False, end.half)
+        return Verdict(None, True, False) if end is None else Verdict(end.position, end.is_foreign, False, end.half)
     if not is_truthful:
         raise Unproven("Redis may have lost the newest of what was published")
     if kept.name not in told.estate.others:
@@ -87,11 +87,15 @@ def judge(epoch: str, is_empty: bool, kept: Kept, found: Found) -> Verdict:
 
 
 class End(NamedTuple):
-    """Up to where everything is published, and whether there is nothing behind it: else half a turn, up to ``half``."""
+    """Up to where everything is published, and whether there is nothing behind it: else half a turn, up to ``half``.
+
+    ``is_foreign``: that half turn may be of another feed than the one that told its state last.
+    """
 
     position: Position
     is_whole: bool
     half: Position = Position(0, 0)
+    is_foreign: bool = False
 
 
 def published_end(heads: Sequence[Head], told: State) -> End | None:
@@ -110,7 +114,7 @@ def published_end(heads: Sequence[Head], told: State) -> End | None:
     except MalformedError:  # of another version
         return None
     is_whole = all(head.last == newest.last for shard, head in enumerate(heads) if part.shards >> shard & 1)
-    end = End(part.end, True) if is_whole else End(part.begin, False, part.end)
+    end = End(part.end, True) if is_whole else End(part.begin, False, part.end, part.turn.token != told.token)
     return end if end.position >= told.estate.floor else None
 
 

@@ -74,7 +74,7 @@ class Edge:
         packed = [_row(name, seq) for name, seq in zip(names, seqs, strict=True)]
         times = array("q", [TEN_MS] * len(names))
         held = Rows(names, ats, seqs, times, times, packed) if rows else no_rows()
-        begin = Position(self.history.shown_at(self.history.at), 0)
+        begin = Position(self.history.public_at(self.history.at), 0)
         self.receiver.take(Stretch(begin, end, held, list(notices), states))
 
     def flush(self) -> list[tuple[object, ...]]:

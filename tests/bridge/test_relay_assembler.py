@@ -137,7 +137,7 @@ def test_a_turn_that_could_not_be_put_together_can_come_again() -> None:
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.relay.assembler.MAX_ROWS", 20)
+    monkeypatch.setattr("bridge.relay.waiting.MAX_ROWS", 20)
     assembler = Assembler(EPOCH, START, 3)
     for number in range(2, 10):
         put(assembler, turn(number, Position(number * 10, 0), 10))

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgpack
 import pytest
@@ -19,6 +20,7 @@ from bridge.relay.share import Share, whole
 from bridge.relay.state import Question, decode_told
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import decode, encode, shard_of
+from hub import history
 from hub.core import Hub
 from hub.past import GapNotice
 from tests.bridge.support.relaying import (
@@ -91,6 +93,104 @@ async def test_what_is_more_than_a_turn_may_carry_is_published_though_nothing_fo
         hub.flush()
         await edge.reaches(rows)
     assert edge.story == story_of(hub)
+
+
+@pytest.mark.parametrize("share", [None, FEW])
+@pytest.mark.parametrize("fault", ["part", "confirmation"])
+async def test_what_is_missing_is_fetched_however_much_else_comes(
+    fault: Literal["part", "confirmation"], share: Share | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, relay = make_hub(ring_rows=100_000), relay_of()
+    monkeypatch.setattr(follower, "GRACE_S", 0.5)
+
+    async def publish_on() -> None:
+        while True:
+            publish(hub, *CODES[:3])
+            hub.flush()
+            await asyncio.sleep(0.001)
+
+    async with publishing(relay, hub), following(relay, share=share) as edge:
+        await edge.follower.caught_up.wait()
+        publishing_on = asyncio.create_task(publish_on())
+        await edge.reaches(30)
+        relay.loses = fault
+        async with asyncio.timeout(PATIENCE_S):
+            while relay.loses:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+        lost_at = hub.history.at
+        await edge.reaches(lost_at + 30)
+        publishing_on.cancel()
+        await edge.reaches(hub.history.at)
+    assert edge.story == story_of(hub, share)
+    assert edge.follower.trouble == ""
+
+
+@pytest.mark.parametrize("share", [None, FEW])
+async def test_rows_that_the_feed_let_go_before_it_could_publish_them_are_missed(
+    share: Share | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago the last ones of a shard were."""
+    monkeypatch.setattr(history, "SEGMENT_ROWS", 16)
+    hub, relay = make_hub(ring_rows=10**6, ring_bytes=1), relay_of()
+    async with publishing(relay, hub) as feed, following(relay, share=share) as edge:
+        await edge.follower.caught_up.wait()
+        publish(hub, CODES[1])
+        hub.flush()
+        for number in range(100):  # of another shard
+            publish(hub, CODES[4], time_ms=2 + number)
+            hub.flush()
+            await edge.reaches(hub.history.at)
+        relay.away = True
+        relay.cut()
+        publish(hub, CODES[4], time_ms=150)
+        hub.flush()
+        async with asyncio.timeout(PATIENCE_S):
+            while not feed.trouble:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+        for number in range(40):
+            publish(hub, CODES[1], CODES[4], time_ms=200 + number)
+            hub.flush()
+        relay.away = False
+        for number in range(1000):
+            publish(hub, CODES[4], time_ms=300 + number)
+            hub.flush()
+            await asyncio.sleep(0.001)
+            if edge.ended is not None:
+                break
+    assert edge.ended is not None
+    assert edge.ended.lost is not None
+    assert [seq for name, seq, _ in edge.story if name == f"tick:{CODES[1]}"] == [1]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("share", [None, FEW])
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_an_edge_of_quiet_topics_begins_no_earlier_and_asks_no_more_than_others(
+    share: Share | None, is_restarted: bool
+) -> None:
+    hub, relay = make_hub(ring_rows=100_000), relay_of()
+
+    async def is_told() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while (told := decode_told(await relay.state())) is None or told.at < hub.history.at:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    async with publishing(relay, hub, keep_rows=100) as feed:
+        await feed.caught_up.wait()
+        publish(hub, CODES[1])
+        hub.flush()
+        for number in range(100):
+            publish(hub, *[CODES[4]] * 1000, time_ms=2 + number)
+            hub.flush()
+            await asyncio.sleep(0)
+        await is_told()
+    if is_restarted:
+        async with publishing(relay, hub, keep_rows=100) as feed:
+            await feed.caught_up.wait()
+    # Nobody answers now.
+    async with following(relay, warm_rows=50, share=share) as edge, asyncio.timeout(PATIENCE_S):
+        assert edge.begin.at > 90_000
+        await edge.follower.caught_up.wait()
+    assert relay.asked_times == 0
 
 
 async def test_an_edge_says_since_when_it_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +466,7 @@ async def test_a_turn_that_was_half_published_is_whole_in_the_streams_after_the_
     assert {at for rows in held for at in rows.ats} == set(range(1, 15))
 
 
-@pytest.mark.parametrize("share", [None, ONE])
+@pytest.mark.parametrize("share", [ONE])
 async def test_what_comes_late_of_an_older_feed_is_passed_over(share: Share | None) -> None:
     """It may be of a turn that was never whole; what holds of it is in the streams."""
     hub, relay = make_hub(), relay_of()

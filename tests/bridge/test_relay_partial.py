@@ -3,13 +3,14 @@
 from array import array
 
 import pytest
+from msgspec.structs import replace
 
-from bridge.relay import partial
+from bridge.relay import waiting
 from bridge.relay.partial import PartialAssembler
 from bridge.relay.position import Position, TurnId
-from bridge.relay.reach import MOST_BEHIND, Reach, Reached
+from bridge.relay.reach import Reach, Reached
 from bridge.relay.share import Share, share_of, whole
-from bridge.relay.state import Published
+from bridge.relay.state import Estate, Published, Reign
 from bridge.relay.turn import MalformedError, Part, Rows, decode, encode_turn, parts_of, shard_of
 from hub.past import GapNotice
 from tests.bridge.support.relaying import SHARDS, few, state_of
@@ -72,6 +73,16 @@ class Edge:
                 self.assembler.put(part)
         if told is not None:
             self.assembler.hear(told)
+        self._take()
+
+    def reads(self, parts: list[Part]) -> None:
+        """What the streams have of turns."""
+        for part in parts:
+            if part.shard in self.share.shards:
+                self.assembler.put_kept(part)
+        self._take()
+
+    def _take(self) -> None:
         for stretch in self.assembler.take():
             assert stretch.begin < stretch.end == self.assembler.position
             self.rows += [row.decode() for row in stretch.rows.rows]
@@ -159,6 +170,23 @@ def test_what_a_feed_that_died_has_half_published_is_nobody_s() -> None:
     assert edge.rows == [f"{OWN} 1", f"{OWN} 4", f"{OWN} 5", f"{OWN} 6", f"{OWN} 7"]
 
 
+def test_what_another_feed_has_numbered_anew_is_nobody_s_though_a_stream_has_it() -> None:
+    """It should not have it: who takes over with half a turn there fills all shards anew."""
+    first, edge = Feed(), Edge(OWN)
+    edge.hears(first.turn(OWN), first.told())
+    half = first.turn(OTHER, OWN)
+    second = Feed(Position(1, 0), token=2)
+    second.turn(OTHER, OTHER, OWN)
+    told = second.told()
+    reign, reach = Reign(2, 1, 0), second.reached.now()
+    state = replace(state_of()(2, told.position), estate=Estate(reigns=(reign,)), reach=reach)
+    edge.assembler.hear(state)
+    edge.reads(half)
+    edge.hears([], told)
+    assert edge.rows == [f"{OWN} 1"]
+    assert edge.assembler.has_hole
+
+
 def test_what_a_feed_before_has_published_and_nobody_confirmed_comes_from_the_streams() -> None:
     first, edge = Feed(), Edge(OWN)
     published = first.turn(OTHER, OWN)
@@ -166,7 +194,9 @@ def test_what_a_feed_before_has_published_and_nobody_confirmed_comes_from_the_st
     second = Feed(Position(2, 0), token=2)
     edge.hears([], second.told())
     assert edge.assembler.has_hole
-    edge.hears(published)  # read
+    edge.hears(published)  # as late as that it could be of a turn that was never whole
+    assert edge.rows == []
+    edge.reads(published)
     assert edge.rows == [f"{OWN} 2"]
     assert not edge.assembler.has_hole
 
@@ -218,8 +248,10 @@ def test_an_answer_of_which_some_is_known_is_cut() -> None:
 def test_parts_that_do_not_fit_are_refused_and_may_come_again() -> None:
     feed, edge = Feed(), Edge(OWN, SECOND)
     one, other = (part for part in feed.turn(OWN, SECOND) if part.shard in edge.share.shards)
-    with pytest.raises(MalformedError, match="do not belong together"):
-        edge.hears([one, other._replace(end=Position(9, 0))], feed.told())
+    wrong = other._replace(end=Position(9, 0))
+    for parts in ([wrong, one], [one, wrong]):
+        with pytest.raises(MalformedError, match="do not belong together"):
+            edge.hears(parts, feed.told())
     with pytest.raises(MalformedError, match="two in one place"):
         edge.hears([one, other._replace(rows=other.rows._replace(ats=one.rows.ats))], feed.told())
     edge.hears([one, other], feed.told())
@@ -227,30 +259,42 @@ def test_parts_that_do_not_fit_are_refused_and_may_come_again() -> None:
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial, "MAX_ROWS", 10)
+    monkeypatch.setattr(waiting, "MAX_ROWS", 10)
     feed, edge = Feed(), Edge(OWN)
     feed.turn(OWN)
     for _ in range(5):
         edge.hears(feed.turn(OWN, OWN, OWN, OTHER))
-    assert edge.assembler.let_go == 12
+    assert edge.assembler.let_go == 12  # with one for each turn
     assert edge.assembler.has_hole
+    feed, edge = Feed(), Edge(OWN)
+    feed.turn(OWN)
+    for _ in range(12):  # nothing of it is served, and it is held
+        edge.hears(feed.turn(NEIGHBOUR))
+    assert edge.assembler.let_go == 11
     feed, edge = Feed(), Edge(OWN)
     for _ in range(5):
         edge.hears(feed.turn(OWN, OWN, OWN, OTHER), feed.told())
     assert (edge.assembler.let_go, len(edge.rows)) == (0, 15)
 
 
-def test_of_a_shard_that_was_silent_for_long_more_is_asked_for_than_need_be() -> None:
+@pytest.mark.parametrize("silent_rows", [1, 2**16 - 1, 2**16, 2**40])
+def test_how_long_a_shard_was_silent_is_known_exactly(silent_rows: int) -> None:
     reached = Reached(2)
     reached.begin(START)
     reached.note([0, 1], Position(10, 1))
-    reached.note([0], Position(10 + MOST_BEHIND, 0))
-    place = Position(10 + MOST_BEHIND, 0)
-    assert reached.now().need(place, [1]) == Position(10, 1)
-    reached.note([0], Position(20 + MOST_BEHIND, 0))
-    place = Position(20 + MOST_BEHIND, 0)
-    assert reached.now().need(place, [1]) == Position(20, 0)
-    assert reached.now().need(place, [0, 1]) == place
+    reached.note([1], Position(12, 0))
+    place = Position(12 + silent_rows, 0)
+    reached.note([0], place)
+    now = reached.now()
+    assert now.need(place, [1]) == Position(12, 0)
+    assert now.need(place, [0, 1]) == place
+    assert len(now.behind) == (5 if silent_rows < 2**16 else 17)
+    again = Reached(2)
+    again.go_on(place, now)
+    assert (again.place, again.now()) == (place, now)
+    other = Reached(3)  # of another number of shards
+    other.go_on(place, now)
+    assert other.place is None
     assert Reach().need(place, [1]) == place
 
 

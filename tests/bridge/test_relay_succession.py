@@ -73,7 +73,11 @@ GOES_ON = {
     "it led last": (LED, Verdict(Position(8, 1), fill=False, succeeds=False)),
     "it led last, and half a turn is there": (
         replace(LED, heads=(head(), head("5-1"))),
-        Verdict(Position(6, 0), fill=False, succeeds=False),
+        Verdict(Position(6, 0), fill=False, succeeds=False, half=Position(8, 1)),
+    ),
+    "it led last, and half a turn is there that may be another one's": (
+        replace(LED, heads=(head("4-2"), head("4-1"))),
+        Verdict(Position(6, 0), fill=True, succeeds=False, half=Position(8, 1)),
     ),
     "it led last, and the relay has not all": (
         replace(LED, heads=(head(), head(epoch=""))),

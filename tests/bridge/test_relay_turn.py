@@ -88,7 +88,7 @@ def test_what_no_feed_wrote_is_refused() -> None:
 def test_parts_that_do_not_make_a_turn_are_refused() -> None:
     """Rows would be missing, or come at another's place, and nobody would see it."""
     rows = rows_of([f"tick:{n:06}.SZ" for n in range(8)], first_at=100)
-    first, *others = parts_of(rows, 3)
+    first, *others = split(rows, 3)
     assert len(others) == 2
     for wrong in (others[0]._replace(end=Position(200, 0)), others[0]._replace(shards=first.shards | 8)):
         with pytest.raises(MalformedError, match="belong together"):

@@ -14,6 +14,8 @@ import pytest
 
 from bridge.relay import answering, backoff, beginning, follower, hearing, publisher
 from bridge.relay.newest import Newest
+from bridge.relay.position import Position
+from hub.past import GapNotice
 from tests.bridge.support.feeds import LEASE_MS, SHARDS, Feed, Feeder, LosingRelay, Witness, until
 from tests.bridge.support.relaying import few
 from tests.hub.support.core import tick
@@ -97,6 +99,8 @@ class Stage:
     def check(self) -> set[str]:
         """No number for two rows, no row under two numbers, nothing acknowledged is missing. Returns the epochs."""
         seen: dict[tuple[str, int], tuple[str, int, bytes]] = {}
+        for feed in self.feeds:
+            feed.check()
         for witness in self.witnesses:
             witness.check()
             for place, row in witness.seen.items():
@@ -292,6 +296,27 @@ async def test_where_the_newest_may_be_lost_a_feed_that_stood_by_begins_a_new_ep
         assert len({epoch for witness in stage.witnesses for epoch, _ in witness.seen}) == 2
 
 
+async def test_what_is_told_of_a_gap_alone_is_followed_and_gone_on_after(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.begins()
+        first, second = stage.leader, stage.other
+        assert first.leading is not None
+        assert second.standby is not None
+        hub, journal = first.leading.hub, second.standby._journal
+        hub.announce("tick:*", None, 5)
+        hub.flush()
+        at = hub.history.at
+        await until(lambda: journal is not None and journal.position == Position(at, 1))
+        await stage.is_seconded()
+        await first.kill()
+        await stage.stores(2)
+        assert stage.leader is second
+        await stage.is_seen()
+        assert len(stage.check()) == 1
+        assert second.leading is not None
+        assert list(second.leading.hub.history.notices(at, at)) == [GapNotice(at, "tick:*", None, 5)]
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_befalls_two_feeds_no_number_is_given_twice_and_nothing_stored_is_lost(
     seed: int, tmp_path: Path
@@ -325,12 +350,16 @@ async def test_whatever_befalls_two_feeds_no_number_is_given_twice_and_nothing_s
                     relay.flush()
                 case 16:
                     relay.copy()
+                case 18 if (leading := feed.leading) is not None and feed.takes:
+                    leading.hub.announce("tick:*", None, None)
+                    leading.hub.flush()
+                    await asyncio.sleep(0)  # it is published alone, unless something is on its way
                 case 17 if relay._copy and chance.random() < 0.2:
                     relay.fail_over()
                 case _:
                     pass
-            for witness in stage.witnesses:
-                witness.check()
+            for one in (*stage.witnesses, *stage.feeds):
+                one.check()
         relay.faulty = 0.0
         for feed in stage.feeds:
             feed.line.is_cut = False

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core import Hub
-from hub.followed import FollowedHistory
-from hub.history import SEGMENT_ROWS
+from hub.followed import NUMBER_BYTES, FollowedHistory
+from hub.history import PLACE_BYTES, ROW_BYTES, SEGMENT_ROWS
 from hub.numbering import Numbering
 from hub.serving import Serving
 from hub.topic import Topic
@@ -26,16 +26,30 @@ def test_each_count_is_found_by_the_other(begin: int, steps: list[list[int]], ah
         ats = [reached := reached + step for step in chunk]
         known += ats
         numbering.add(ats)
-    numbering.reached = reached + ahead
+    numbering.reach(reached + ahead)
     for place, feed_at in enumerate(known[:-1], 1):
-        assert numbering.feeds(begin + place) == feed_at
-    assert numbering.feeds(begin + len(known)) == reached + ahead
+        assert numbering.feed_at(begin + place) == feed_at
+    assert numbering.feed_at(begin + len(known)) == reached + ahead
     for at in range(begin + 1 if known else begin):
-        assert numbering.feeds(at) == at
-        assert numbering.own(at) == at
+        assert numbering.feed_at(at) == at
+        assert numbering.own_at(at) == at
     for feed_at in range(begin, reached + ahead + 1):
-        assert numbering.own(feed_at) == begin + bisect_right(known, feed_at)
-    assert numbering.own(reached + ahead + 1) == begin + len(known) + 1
+        assert numbering.own_at(feed_at) == begin + bisect_right(known, feed_at)
+    assert numbering.own_at(reached + ahead + 1) == begin + len(known) + 1
+
+
+def test_what_is_told_never_falls_while_rows_wait_to_be_delivered() -> None:
+    numbering = Numbering(0)
+    numbering.add([5])
+    numbering.reach(100)
+    assert numbering.feed_at(1) == 100
+    numbering.add([105, 106])
+    assert [numbering.feed_at(at) for at in (0, 1, 2, 3)] == [0, 100, 105, 106]
+    assert [numbering.own_at(at) for at in (4, 5, 104, 105, 106, 107)] == [0, 1, 1, 2, 3, 4]
+    numbering.reach(110)
+    assert [numbering.feed_at(at) for at in (1, 2, 3)] == [5, 105, 110]
+    numbering.add([])
+    assert numbering.feed_at(3) == 110
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=60), st.data())
@@ -48,10 +62,11 @@ def test_of_what_is_forgotten_less_is_said_to_be_here_and_never_more(steps: list
     numbering.forget(before)
     for at in range(1, len(known) + 1):
         exact = known[at - 1]
-        assert numbering.feeds(at) == exact if at >= before else at <= numbering.feeds(at) <= exact
+        assert numbering.feed_at(at) == exact if at >= before else at <= numbering.feed_at(at) <= exact
     for feed_at in range(reached + 1):
         exact = bisect_right(known, feed_at)
-        assert numbering.own(feed_at) == exact if exact >= before else numbering.own(feed_at) <= exact
+        is_exact = exact >= before - 1  # also between the row before and the first one
+        assert numbering.own_at(feed_at) == exact if is_exact else numbering.own_at(feed_at) <= exact
 
 
 def test_one_count_for_both_takes_no_room_and_forgetting_makes_some() -> None:
@@ -62,7 +77,8 @@ def test_one_count_for_both_takes_no_room_and_forgetting_makes_some() -> None:
     assert len(whole._own) == 1
     assert len(partial._own) == 1000
     partial.forget(906)
-    assert len(partial._own) == 100
+    assert len(partial._own) == 101
+    assert (whole.has_holes, partial.has_holes) == (False, True)
 
 
 class PartialEdge:
@@ -78,9 +94,9 @@ class PartialEdge:
     def follow(self) -> None:
         """Hand on what the edge does not have of its topic, and deliver it."""
         history = self.history
-        segment = self.feed.history.segment_at(self.feed.history.cursor_after(history.shown_at(history.at)))
+        segment = self.feed.history.segment_at(self.feed.history.cursor_after(history.public_at(history.at)))
         while segment is not None:
-            begin = max(0, history.shown_at(history.at) + 1 - segment.first_at)
+            begin = max(0, history.public_at(history.at) + 1 - segment.first_at)
             places = [at for at in range(begin, len(segment.rows)) if segment.topics[at].code == SERVED]
             known = set(history.topics)
             topic: Topic = history.topic("tick", SERVED)
@@ -145,8 +161,8 @@ def test_a_client_that_lags_is_told_how_far_it_is_by_the_feed_s_numbers() -> Non
     client.outbox.writable = False
     fed(*[SERVED, OTHER] * 50, hub=feed, first_ms=2)
     edge.follow()
-    assert edge.history.shown_at(edge.history.delivered_at) == 101
-    assert edge.history.shown_at(edge.history.at - 1) == 98
+    assert edge.history.public_at(edge.history.delivered_at) == 101
+    assert edge.history.public_at(edge.history.at - 1) == 98
 
 
 def test_numbers_that_history_has_let_go_of_are_forgotten() -> None:
@@ -157,7 +173,12 @@ def test_numbers_that_history_has_let_go_of_are_forgotten() -> None:
         fed(*[SERVED, OTHER] * (SEGMENT_ROWS // 2), hub=feed)
         edge.follow()
     assert len(edge.history._numbering._own) < edge.history.at
-    assert edge.history.shown_at(edge.history.at) == feed.history.at
+    rows = sum(
+        len(row or b"") + (ROW_BYTES if row else 0) for segment in edge.history._segments for row in segment.rows
+    )
+    places = sum(len(segment.rows) for segment in edge.history._segments)
+    assert edge.history.bytes == rows + places * (PLACE_BYTES + NUMBER_BYTES)
+    assert edge.history.public_at(edge.history.at) == feed.history.at
     resumed = Client(edge.hub)
     resumed.ask(op="subscribe", topics=[f"tick:{SERVED}"], since={"epoch": EPOCH, "at": 50, "seq": {}})
     resumed.pump()
@@ -190,6 +211,7 @@ def test_what_is_not_served_is_refused_and_never_silently_missing(op: str, name:
     (error,) = client.messages()
     assert (error["code"], error["id"], error["retryable"]) == ("unavailable", 1, False)
     assert error["message"] == f"this edge serves some topics only, and {name!r} is not, or not wholly, among them"
+    edge.history.topic("tick", OTHER)  # in the same shards: it is here all the same
     client.ask(op="topics", pattern="tick:*")
     assert [topic["topic"] for topic in client.messages()[0]["topics"]] == [f"tick:{SERVED}"]
 
@@ -200,10 +222,11 @@ def test_what_is_not_served_is_refused_and_never_silently_missing(op: str, name:
         ("tick:6*", "'tick:6*' selects by the pattern '6*': every topic has to be named"),
         ("tick:@all", "'tick:@all' selects by the pattern '6*': every topic has to be named"),
         ("tick:@none", "'tick:@none': there is no universe '@none'"),
+        ("tick:@empty", "there is no topic in 'tick:@empty'"),
         ("600001.SH", "'600001.SH' is not a topic: it must look like tick:600000.SH"),
     ],
 )
 def test_topics_are_named_one_by_one(topic: str, wrong: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the whole text is compared
-        Serving([topic], {"all": ["6*"]})
+        Serving([topic], {"all": ["6*"], "empty": []})
     assert str(refused.value) == wrong

@@ -201,6 +201,11 @@ class Feed:
             await self._task
         self.leading = self.standby = None
 
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.result()
+
     async def _live(self, owner: str) -> None:
         record, relay = Record(self._folder), self.line
         lease = Lease(relay, owner, LEASE_MS)  # type: ignore[arg-type]  # it has all that a relay has

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
@@ -21,6 +21,7 @@ from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
 from bridge.relay.share import Share, share_of, whole
 from bridge.relay.state import State
+from bridge.relay.turn import MAGIC
 from hub.core import Hub
 from hub.past import GapNotice
 from tests.hub.support.core import EPOCH
@@ -36,6 +37,9 @@ class FaultyRelay(MemoryRelay):
         super().__init__(SHARDS)
         self.faulty = 0.0
         self.faults = 0
+        self.asked_times = 0
+        self.loses: Literal["", "part", "confirmation"] = ""
+        """What is lost next, once."""
         self.away = False
         self.break_off_after: int | None = None
         """After so many parts of the next turn the line is cut, and the relay is away."""
@@ -61,6 +65,17 @@ class FaultyRelay(MemoryRelay):
             await super().append(additions[: self._chance.randrange(len(additions) + 1)])
             raise RelayAway("the line was cut")
         await super().append(additions)
+
+    async def confirm(self, published: bytes) -> bool:
+        self._fail()
+        if self.loses == "confirmation" or self.is_lost():
+            self.loses = ""
+            raise RelayAway("the line was cut")
+        return await super().confirm(published)
+
+    async def ask(self, question: bytes, answer_to: str, keep_ms: int) -> None:
+        self.asked_times += 1
+        await super().ask(question, answer_to, keep_ms)
 
     async def read(self, shard: int, after: str, most: int) -> list[tuple[str, bytes]]:
         self._fail()
@@ -92,7 +107,9 @@ class FaultyRelay(MemoryRelay):
             raise RelayAway("it is away")
 
     def _tell(self, message: bytes, *listeners: Any) -> None:
-        if not self.is_lost():
+        if self.loses == "part" and message.startswith(MAGIC):
+            self.loses = ""
+        elif not self.is_lost():
             super()._tell(message, *listeners)
 
 
