@@ -81,9 +81,12 @@ class EdgeApp(App):
         self.ended: EpochEnded | None = None
         """Why another history has to begin; None where the process was stopped."""
         self._hub.serving = serving
-        begin = state.epoch, beginning.position
-        assembler = Assembler(*begin, relay.shards) if share.is_whole else PartialAssembler(*begin, share, state)
-        self._assembler: Assembling = assembler
+        assembler: Assembling
+        if share.is_whole:
+            assembler = Assembler(state.epoch, beginning.position, relay.shards)
+        else:
+            assembler = PartialAssembler(state.epoch, beginning.position, share, state)
+        self._assembler = assembler
         self._receiver = Receiver(self._hub, history, self._watch, asyncio.get_running_loop().call_soon)
         self._follower = Follower(relay, assembler, state, beginning.known_at, self._take, self._take_state)
         self._learning = Learning(relay, self._learn)

@@ -2,7 +2,7 @@
 
 Rows stay packed from the feed to the client: beside them travel columns of what an edge has to know of each. A message
 names the stretch of history that its turn covers, and which other shards have a part of it. So whoever has all parts
-can splice them, and sees a hole by the positions alone, whatever was published how often.
+can splice them, and who takes all shards sees a hole by the positions alone, whatever was published how often.
 """
 
 import struct
