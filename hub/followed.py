@@ -15,8 +15,8 @@ from hub.schema import STATUS
 from hub.segment import Segment
 from hub.topic import Topic
 
-NUMBER_BYTES: Final = 16
-"""What the feed's number of a row costs where it is not that of the row before and one: two arrays of 8 bytes."""
+NUMBER_BYTES: Final = 24
+"""What the feed's number of a row costs where it is not that of the row before and one: three arrays of 8 bytes."""
 _channel_of: Final = attrgetter("channel")
 _Value = TypeVar("_Value")
 

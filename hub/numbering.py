@@ -21,6 +21,7 @@ class Numbering:
         self._at = at  # the newest row here
         self._own = array("q")  # the first number of each run
         self._feeds = array("q")
+        self._befores = array("q")  # how far everything was here before each run, by the feed's number
         # How far everything was here, by the feed's number, when this was the newest row.
         self._reached = self._reached_own = at
 
@@ -39,8 +40,10 @@ class Numbering:
             begins += [place for place in range(1, count) if feed_ats[place] != feed_ats[place - 1] + 1]
         if self._own and feed_ats[0] - self._feeds[-1] == self._at + 1 - self._own[-1]:
             del begins[0]
+        before = self.feed_at(self._at)
         self._own.extend(self._at + 1 + place for place in begins)
         self._feeds.extend(feed_ats[place] for place in begins)
+        self._befores.extend(feed_ats[place - 1] if place else before for place in begins)
         self._at += count
 
     def reach(self, feed_at: int) -> None:
@@ -50,6 +53,8 @@ class Numbering:
     def feed_at(self, at: int) -> int:
         """The feed's number up to which everything was given to whoever was given everything up to the own one."""
         run = bisect_right(self._own, at) - 1
+        if run + 1 < len(self._own) and at == self._own[run + 1] - 1:
+            return self._befores[run + 1]
         exact = at if run < 0 else self._feeds[run] + min(at, self._at) - self._own[run]
         return max(exact, self._reached) if at >= self._reached_own else exact
 
@@ -67,5 +72,5 @@ class Numbering:
         """What comes before an own number need not be known exactly any more: then less is said to be here."""
         runs = bisect_left(self._own, at) - 1  # the row before it tells how far everything is here until it comes
         if runs > len(self._own) // 2:
-            del self._own[:runs]
-            del self._feeds[:runs]
+            for column in (self._own, self._feeds, self._befores):
+                del column[:runs]

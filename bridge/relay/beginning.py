@@ -75,8 +75,8 @@ async def find_beginning(relay: Relay, share: Share, warm_rows: int, not_before:
     position = in_streams
     if wanted < in_streams:
         position = await _feed_begins(relay, state.epoch, wanted) or in_streams
-    elif not share.is_whole:  # a shard that rarely speaks has turns of long ago
-        position = wanted
+    elif not share.is_whole:  # a quiet shard has turns of long ago; the newest rows may be half published
+        position = max(in_streams, min(wanted, state.position))
     position = max(position, not_before)
     topics = [as_it_was(row) for row in newest if row.at <= position.at]
     return Beginning(state, position, topics, known_at)

@@ -200,6 +200,8 @@ class Follower:
             return
         if state.epoch != self._assembler.epoch:
             raise EpochEnded(f"another epoch has begun: {state.epoch}")
+        if state.shards != self._state.shards:
+            raise EpochEnded(f"the feed spreads topics over {state.shards} shards now")
         self._state = state
         self._assembler.hear(state)
         self._on_state(state)

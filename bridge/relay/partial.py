@@ -73,6 +73,8 @@ class PartialAssembler:
         """
         if told.token < self._told.token:
             return
+        if isinstance(told, State):
+            self._reigns = told.estate.reigns
         if told.token > self._told.token:
             for turn in [turn for turn in self._waiting.turns if turn.token < told.token]:
                 self._waiting.drop(turn)
@@ -80,8 +82,6 @@ class PartialAssembler:
             return
         self._published = max(self._published, told.position)
         self._told = told
-        if isinstance(told, State):
-            self._reigns = told.estate.reigns
 
     def forget(self) -> None:
         """Let go of everything that can't follow yet."""

@@ -96,7 +96,7 @@ class Publisher:
         self._marks = marks
         self._record = record
         self._taken = taken
-        self._goal = position_of(history)
+        self._goal = position_of(history)  # where the history ended when this began
         self._beat = 0
         self._homes: tuple[str, ...] = ()
         self._floor = Position(0, 0)  # edges may have been given rows up to here
@@ -172,7 +172,8 @@ class Publisher:
         self._record.lead(self._epoch, taken.token)
         heads, (begin, fill, _, half) = taken.found.heads, taken.verdict
         self._homes = taken.found.homes
-        fill |= half > position_of(self._history)  # the journal has lost what is half published: its numbers come again
+        # Where the journal has lost what is half published, its numbers come again; some may be given already.
+        fill |= half > (self._goal if self._published is None else position_of(self._history))
         if begin is None or fill or self._has_lost or self._has_forgotten(heads):
             had = "another history" if any(head.epoch for head in heads) else "nothing"
             _logger.warning("the relay had %s, or not all of this one, or more: it is filled anew", had)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from bridge.relay import backoff, beginning, follower, publisher
 from bridge.relay.beginning import ask
@@ -17,7 +18,7 @@ from bridge.relay.newest import Newest
 from bridge.relay.position import Position, TurnId
 from bridge.relay.record import Record
 from bridge.relay.share import Share, whole
-from bridge.relay.state import Question, decode_told
+from bridge.relay.state import Question, State, decode_told
 from bridge.relay.state import encode as encode_state
 from bridge.relay.turn import decode, encode, shard_of
 from hub import history
@@ -486,9 +487,42 @@ async def test_what_comes_late_of_an_older_feed_is_passed_over(share: Share | No
     assert edge.story == story_of(hub, share)
 
 
+@pytest.mark.parametrize("share", [None, FEW])
+async def test_an_edge_begins_nowhere_beyond_what_is_published(share: Share | None) -> None:
+    hub, relay = make_hub(), relay_of()
+    async with following_once(relay, hub, Record(None), share) as (feed, _):
+        relay.break_off_after = 3
+        publish(hub, *CODES)
+        hub.flush()
+        async with asyncio.timeout(PATIENCE_S):
+            while not relay.away:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+        await feed.aclose()
+        relay.away = False
+        found = await beginning_of(relay, 0, share)
+    assert found.known_at > 2
+    assert found.position <= Position(2, 0)
+    assert all(topic.at <= 2 for topic in found.topics)
+
+
+async def test_a_feed_with_another_number_of_shards_ends_the_edge_s_history() -> None:
+    hub, relay = make_hub(), relay_of()
+
+    def state(token: int, at: Position) -> State:
+        return replace(state_of()(token, at), shards=9)
+
+    async with following_once(relay, hub, Record(None), None) as (feed, edge):
+        await feed.aclose()
+        async with publishing(relay, hub, state=state), asyncio.timeout(PATIENCE_S):
+            while edge.ended is None:  # noqa: ASYNC110 - it is a plain attribute
+                await asyncio.sleep(0.001)
+    assert str(edge.ended) == "the feed spreads topics over 9 shards now"
+
+
+@pytest.mark.parametrize("numbers_early", [False, True])
 @pytest.mark.parametrize("share", [None, FEW, ONE])
 async def test_numbers_that_come_again_after_a_journal_lost_its_end_are_nobody_s_in_the_streams(
-    share: Share | None,
+    share: Share | None, numbers_early: bool
 ) -> None:
     """It had them when they were half published: a power cut may take what was not durable yet."""
     hub, relay, record = make_hub(), relay_of(), Record(None)
@@ -505,7 +539,8 @@ async def test_numbers_that_come_again_after_a_journal_lost_its_end_are_nobody_s
         publish(again, *CODES[:2])
         again.flush()
         async with publishing(relay, again, record=record) as publisher:
-            await publisher.caught_up.wait()
+            if not numbers_early:
+                await publisher.caught_up.wait()
             publish(again, *reversed(CODES), time_ms=9)
             again.flush()
             await edge.reaches(14)

@@ -170,7 +170,8 @@ def test_what_a_feed_that_died_has_half_published_is_nobody_s() -> None:
     assert edge.rows == [f"{OWN} 1", f"{OWN} 4", f"{OWN} 5", f"{OWN} 6", f"{OWN} 7"]
 
 
-def test_what_another_feed_has_numbered_anew_is_nobody_s_though_a_stream_has_it() -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_another_feed_has_numbered_anew_is_nobody_s_though_a_stream_has_it(is_late: bool) -> None:
     """It should not have it: who takes over with half a turn there fills all shards anew."""
     first, edge = Feed(), Edge(OWN)
     edge.hears(first.turn(OWN), first.told())
@@ -180,9 +181,9 @@ def test_what_another_feed_has_numbered_anew_is_nobody_s_though_a_stream_has_it(
     told = second.told()
     reign, reach = Reign(2, 1, 0), second.reached.now()
     state = replace(state_of()(2, told.position), estate=Estate(reigns=(reign,)), reach=reach)
-    edge.assembler.hear(state)
-    edge.reads(half)
     edge.hears([], told)
+    edge.assembler.hear(replace(state, at=1) if is_late else state)  # late: told before, and came by another way
+    edge.reads(half)
     assert edge.rows == [f"{OWN} 1"]
     assert edge.assembler.has_hole
 

@@ -47,7 +47,10 @@ def test_what_is_told_never_falls_while_rows_wait_to_be_delivered() -> None:
     assert [numbering.feed_at(at) for at in (0, 1, 2, 3)] == [0, 100, 105, 106]
     assert [numbering.own_at(at) for at in (4, 5, 104, 105, 106, 107)] == [0, 1, 1, 2, 3, 4]
     numbering.reach(110)
-    assert [numbering.feed_at(at) for at in (1, 2, 3)] == [5, 105, 110]
+    assert [numbering.feed_at(at) for at in (1, 2, 3)] == [100, 105, 110]
+    numbering.add([120, 130])
+    numbering.reach(140)
+    assert [numbering.feed_at(at) for at in (1, 2, 3, 4, 5)] == [100, 105, 110, 120, 140]
     numbering.add([])
     assert numbering.feed_at(3) == 110
 
@@ -149,6 +152,23 @@ def test_clients_are_told_the_feed_s_numbers_and_a_position_of_one_holds_on_the_
     beyond.ask(op="subscribe", topics=[f"tick:{SERVED}"], since={"epoch": EPOCH, "at": 9, "seq": {}})
     beyond.pump()
     assert ("gap", f"tick:{SERVED}", None, None) in beyond.told()
+
+
+def test_clients_of_conflated_rows_are_told_what_those_of_the_feed_are() -> None:
+    edge = PartialEdge(fed(SERVED, OTHER))
+    clients = [Client(edge.feed), Client(edge.hub)]
+    told: list[list[int]] = [[], []]
+    for codes in ([], [SERVED], [OTHER] * 50, [SERVED], [OTHER] * 5, [SERVED]):  # the first is sent, the others wait
+        fed(*codes, hub=edge.feed, first_ms=10)
+        edge.follow()
+        for client, ats in zip(clients, told, strict=True):
+            if not codes:
+                client.ask(op="subscribe", topics=[f"tick:{SERVED}"], mode="latest", interval_ms=60_000)
+            client.pump()
+            client.messages()
+            client.session.heartbeat(0, {})
+            ats += [message["at"] for message in client.messages()]
+    assert told[1] == told[0] == sorted(told[0])
 
 
 def test_a_client_that_lags_is_told_how_far_it_is_by_the_feed_s_numbers() -> None:
