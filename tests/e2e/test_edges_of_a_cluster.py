@@ -28,12 +28,15 @@ async def test_feed_and_edge_wait_for_a_cluster_and_outlive_it(tmp_path: Path) -
         for server in servers:
             await server.start()
         await d.leads(d.feed)
-        edge = await starting
+        edge, mine = await starting, CODES[3]
+        few = await d.start_edge("--redis", url, "--edge-topics", f"tick:{mine}")
         feeder = await d.feeder()
         await feeder.feed_ticks(CODES)
-        async with plain_client(edge.ws_url) as client:
+        async with plain_client(edge.ws_url) as client, plain_client(few.ws_url) as other:
             await client.send(op="subscribe", topics=["tick:*"])
             await rows_until(client, CODES[-1], 1)
+            await other.send(op="subscribe", topics=[f"tick:{mine}"])
+            await rows_until(other, mine, 1)
             for server in servers:
                 await server.kill()
             await d.ready(edge, is_ready=False, reason=AWAY)
@@ -46,3 +49,5 @@ async def test_feed_and_edge_wait_for_a_cluster_and_outlive_it(tmp_path: Path) -
             await d.ready(edge)
             rows = await rows_until(client, CODES[-1], 2)
             assert [row[:2] for row in rows] == [(code, 2) for code in CODES]
+            assert [row[:2] for row in await rows_until(other, mine, 2)] == [(mine, 2)]
+            await d.ready(few)
