@@ -27,7 +27,7 @@ from bridge.redis.address import TIMEOUT_S, Address, close
 from bridge.redis.line import AnsweredLine, packed
 from bridge.redis.listening import Incoming, Listening
 from bridge.redis.scripts import Script
-from bridge.redis.words import FAILURES, explain
+from bridge.redis.words import away
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
 from bridge.relay.newest import Newest, after, pack, unpack
 
@@ -155,7 +155,7 @@ class RedisRelay:
         """Hear some shards."""
         incoming = Incoming()
         async with AsyncExitStack() as stack:
-            try:
+            with away():
                 for client, channels in await self._servers(shards):
                     if client is not self._client:
                         stack.push_async_callback(client.aclose)
@@ -164,8 +164,6 @@ class RedisRelay:
                     async with asyncio.timeout(TIMEOUT_S):
                         await listening.begin(client.connection_pool, channels, sharded=self._publish == "SPUBLISH")
                 yield incoming
-            except FAILURES as error:
-                raise RelayAway(explain(error)) from None
 
     async def state(self) -> bytes:
         """What the feed told last."""
@@ -272,10 +270,8 @@ class RedisRelay:
 
 
 async def _away(call: Awaitable[_Answer]) -> _Answer:
-    try:
+    with away():
         return await call
-    except FAILURES as error:
-        raise RelayAway(explain(error)) from None
 
 
 def _replication_id(info: Mapping[str, Any]) -> str:

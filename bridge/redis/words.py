@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -16,10 +17,28 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from bridge.relay.boundary import RelayAway
+
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a call to Redis may raise. What is wrong with a Cluster as a whole is no `RedisError` to the library."""
 
+_CLOSED: Final = "the handler is closed"
+"""So uvloop says that a connection was lost which is being written to, where asyncio itself passes over it."""
+
 _A_NODE: Final = "it is a node of a Cluster (redis+cluster://HOST,... is the address of one)"
+
+
+@contextmanager
+def away() -> Iterator[None]:
+    """Within the block, what a call to Redis may raise is raised as RelayAway."""
+    try:
+        yield
+    except FAILURES as error:
+        raise RelayAway(explain(error)) from None
+    except RuntimeError as error:
+        if _CLOSED not in str(error):
+            raise
+        raise RelayAway("the connection was lost") from None
 
 
 def explain(error: BaseException) -> str:

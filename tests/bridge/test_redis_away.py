@@ -10,6 +10,7 @@ import pytest
 
 from bridge.redis.address import Address
 from bridge.redis.relay import RedisRelay
+from bridge.redis.words import away
 from bridge.relay.beginning import wait_for_beginning
 from bridge.relay.boundary import Addition, RelayAway
 from bridge.relay.keeping import Learning
@@ -125,3 +126,26 @@ async def test_a_database_that_is_none_and_a_node_of_a_cluster_are_told(tmp_path
         assert sorted(map(str, told)) == sorted([a_node, a_node, str(b"")])  # one of the three has the key
         for relay in relays:
             await relay.close()
+
+
+def test_a_connection_that_is_lost_while_it_is_written_to_is_away_with_uvloop_as_well() -> None:
+    """There asyncio passes over what is written, and uvloop raises a RuntimeError."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not for Windows")
+
+    async def write_to_a_lost_one() -> None:
+        async def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        server = await asyncio.start_server(end, "127.0.0.1", 0)
+        async with server, asyncio.timeout(30):
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await reader.read()
+            writer.transport.abort()
+            await asyncio.sleep(0)
+            with pytest.raises(RelayAway, match="the connection was lost"), away():
+                writer.writelines([b"PING"])
+        with pytest.raises(RuntimeError, match="another"), away():
+            raise RuntimeError("another")
+
+    uvloop.run(write_to_a_lost_one())
