@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
+import pytest
+
+from bridge.relay import backoff, beginning, follower
 from bridge.relay.assembler import Assembler
 from bridge.relay.beginning import Beginning, wait_for_beginning
 from bridge.relay.boundary import Addition, Relay, RelayAway
@@ -20,11 +23,11 @@ from bridge.relay.position import Position
 from bridge.relay.publisher import Publisher
 from bridge.relay.record import Record
 from bridge.relay.share import Share, share_of, whole
-from bridge.relay.state import State
+from bridge.relay.state import State, decode_told
 from bridge.relay.turn import MAGIC
 from hub.core import Hub
 from hub.past import GapNotice
-from tests.hub.support.core import EPOCH
+from tests.hub.support.core import EPOCH, publish
 
 SHARDS: Final = 4
 PATIENCE_S: Final = 30
@@ -261,3 +264,38 @@ def states_of(hub: Hub, share: Share | None = None) -> set[int]:
             hub.history.index()
             found.update(at for at in topic.ats if hub.history.states.stretch(at, at)[0])
     return found
+
+
+def relay_of(seed: int = 1) -> FaultyRelay:
+    return FaultyRelay(random.Random(seed))
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pauses as short as the relay is near."""
+    monkeypatch.setattr(backoff, "FIRST_S", 0.001)
+    monkeypatch.setattr(backoff, "LAST_S", 0.01)
+    monkeypatch.setattr(follower, "SILENCE_S", 0.2)
+    monkeypatch.setattr(follower, "GRACE_S", 0.005)
+    monkeypatch.setattr(beginning, "ANSWER_S", 0.2)
+
+
+async def is_told(relay: Relay, at: int) -> None:
+    """Return when the feed has told that everything up to a row is published."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (told := decode_told(await relay.state())) is None or told.at < at:  # noqa: ASYNC110 - it is asked for
+            await asyncio.sleep(0.001)
+
+
+async def publish_half(relay: FaultyRelay, hub: Hub, parts: int) -> None:
+    """Publish a turn of all topics, of which only so many parts come through before the relay is away."""
+    relay.break_off_after = parts
+    publish(hub, *CODES)
+    hub.flush()
+    async with asyncio.timeout(PATIENCE_S):
+        while not relay.away:  # noqa: ASYNC110 - it is a plain attribute
+            await asyncio.sleep(0.001)
+
+
+CODES: Final = [f"{600000 + number}.SH" for number in range(12)]
+FEW: Final = few("tick:600001.SH", "tick:600007.SH")
+ONE: Final = few("tick:600004.SH")
