@@ -56,6 +56,7 @@ class RedisRelay:
         database = f":{address.db}" if address.db else ""
         self._live, self._confirmed = f"live{database}", f"confirmed{database}"
         self._publish = "SPUBLISH" if address.kind == "cluster" else "PUBLISH"
+        self._append_keys = [self._keys("head", "rows", "newest", self._live, of=shard) for shard in range(shards)]
 
     async def lease(self, owner: str, lease_ms: int) -> int | None:
         """Become the feed."""
@@ -232,7 +233,7 @@ class RedisRelay:
         turn = addition.turn
         values = (turn.token, addition.epoch, str(turn), addition.previous, str(addition.keep_from), self._publish)
         newest = () if addition.newest is None else (pack(addition.newest),)
-        return self._keys("head", "rows", "newest", self._live, of=addition.shard), (*values, addition.message, *newest)
+        return self._append_keys[addition.shard], (*values, addition.message, *newest)
 
     async def _servers(self, shards: Collection[int]) -> list[tuple[Redis, list[str]]]:
         """The servers to listen to, each with its channels."""

@@ -62,8 +62,10 @@ class Addition:
 class Incoming(Protocol):
     """What comes in live."""
 
-    async def take(self) -> Sequence[bytes]:
-        """The next messages, at least one, in the order in which each shard published them. Raises RelayAway.
+    async def take(self, wait_s: float) -> Sequence[bytes]:
+        """The next messages, in the order in which each shard published them. Raises RelayAway.
+
+        Nothing where none came in that time.
 
         A message of a shard begins as `bridge.relay.turn.encode` does, what a feed told of itself begins otherwise.
         """

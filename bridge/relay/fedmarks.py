@@ -35,7 +35,10 @@ class FedMarks:
 
     def at(self, position: Position) -> Fed:
         """What is known to be there up to a position."""
-        return next((fed for place, fed in reversed(self._marks) if place <= position), NOT_FED)
+        for place, fed in reversed(self._marks):
+            if place <= position:
+                return fed
+        return NOT_FED
 
     def tell(self, position: Position, fed: Fed) -> None:
         """Everything up to a position is published, and other feeds know what is there."""

@@ -110,7 +110,8 @@ class Follower:
         self._relay = relay
         self._assembler = assembler
         self._state = state
-        self._known_at = known_at
+        self._known = Position(known_at, 0)
+        self._published = max(state.position, self._known)
         self._heard_s = 0.0  # when something came last, epoch s
         self._handed_rows = 0
         self._on_stretch = on_stretch
@@ -143,19 +144,16 @@ class Follower:
                 stuck_at = None
             elif stuck_at != assembler.position:
                 stuck_at, due_s = assembler.position, loop.time() + GRACE_S
-            messages: Sequence[bytes] = ()
             try:
-                async with asyncio.timeout(SILENCE_S if stuck_at is None else max(0.0, due_s - loop.time())):
-                    messages = await incoming.take()
-            except TimeoutError:
-                if stuck_at is None:
-                    await self._listen_to_silence()
-                    continue
+                messages = await incoming.take(SILENCE_S if stuck_at is None else max(0.0, due_s - loop.time()))
             except RelayAway:
                 self.cut_off += 1
                 raise
             if messages:
                 self._take_all(messages)
+            elif stuck_at is None:
+                await self._listen_to_silence()
+                continue
             if not self._is_behind():
                 self._trouble("")
             elif stuck_at == assembler.position and loop.time() >= due_s:
@@ -176,8 +174,7 @@ class Follower:
 
     def _is_behind(self) -> bool:
         assembler = self._assembler
-        lacks_published = max(self._state.position, Position(self._known_at, 0)) > assembler.position
-        return lacks_published or assembler.has_hole
+        return self._published > assembler.position or assembler.has_hole
 
     def _take(self, message: bytes) -> None:
         if message.startswith(MAGIC):
@@ -203,6 +200,7 @@ class Follower:
         if state.shards != self._state.shards:
             raise EpochEnded(f"the feed spreads topics over {state.shards} shards now")
         self._state = state
+        self._published = max(state.position, self._known)
         self._assembler.hear(state)
         self._on_state(state)
 

@@ -79,7 +79,7 @@ class LogReader:
                 topics += _add(rows, segment, before.at + 1 - segment.first_at, cursor.at + 1 - segment.first_at)
                 self._position = Position(cursor.at, 0)
             notices += self._take_notices()
-            if self._position == before:
+            if self._position == before or cursor.at == last_at:
                 break
         end = self._position
         if up_to is not None and end > up_to:  # too many notices

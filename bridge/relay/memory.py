@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import time
 
 from bridge.relay.boundary import Addition, Head, Refused, RelayAway
@@ -40,8 +40,10 @@ class _Incoming:
         self.has_failed = True
         self._came.set()
 
-    async def take(self) -> Sequence[bytes]:
-        await self._came.wait()
+    async def take(self, wait_s: float) -> Sequence[bytes]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._came.wait()
         if self.has_failed:
             raise RelayAway("listening has ended")
         self._came.clear()

@@ -144,6 +144,9 @@ def encode_turn(turn: Part, shards: Sequence[int], parts: Sequence[int]) -> Iter
         shards: that of every row.
         parts: the shards that have a part of it.
     """
+    if len(parts) == 1:  # as of every turn of one row
+        yield parts[0], encode(turn._replace(shard=parts[0], shards=1 << parts[0]))
+        return
     places: list[list[int]] = [[] for _ in range(parts[-1] + 1)]
     for place, shard in enumerate(shards):
         places[shard].append(place)

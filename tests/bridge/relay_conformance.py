@@ -2,6 +2,7 @@
 
 import asyncio
 from array import array
+from typing import Final
 
 import pytest
 
@@ -14,6 +15,7 @@ from hub.past import GapNotice
 EPOCH = "00112233445566aa"
 OTHER_EPOCH = "ffeeddccbbaa9988"
 LEASE_MS = 60_000
+PATIENCE_S: Final = 30.0
 START = TurnId(0, 0)
 
 
@@ -39,9 +41,10 @@ def addition(
 
 async def take_messages(incoming: Incoming, count: int) -> list[bytes]:
     found: list[bytes] = []
-    async with asyncio.timeout(30):
-        while len(found) < count:
-            found += await incoming.take()
+    while len(found) < count:
+        more = await incoming.take(PATIENCE_S)
+        assert more, f"only {len(found)} of {count} messages came"
+        found += more
     return found
 
 
@@ -90,7 +93,7 @@ class RelayConformance:
 
     async def test_a_lease_that_nobody_holds_on_to_ends(self, relay: Relay) -> None:
         first = await relay.lease("one", 50)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while (second := await relay.lease("two", LEASE_MS)) is None:  # noqa: ASYNC110 - nobody tells when it ends
                 await asyncio.sleep(0.01)
         assert first is not None
@@ -105,6 +108,14 @@ class RelayConformance:
             await relay.hold("one", token, LEASE_MS, b"how it is")
             assert await take_messages(incoming, 1) == [b"how it is"]
         assert await relay.state() == b"how it is"
+
+    async def test_who_listens_waits_no_longer_than_it_says(self, relay: Relay) -> None:
+        token = await lead(relay)
+        async with relay.listen(range(4)) as incoming:
+            assert await incoming.take(0.01) == []
+            await relay.hold("one", token, LEASE_MS, b"how it is")
+            assert await incoming.take(PATIENCE_S) == [b"how it is"]
+            assert await incoming.take(0) == []
 
     async def test_a_part_is_heard_kept_and_its_newest_rows_are(self, relay: Relay) -> None:
         token = await lead(relay)
@@ -278,7 +289,7 @@ class RelayConformance:
         await relay.wish("edge-1", ["tick:c.SH"], LEASE_MS)
         assert dict(await relay.wishes()) == {"edge-1": ["tick:c.SH"], "edge-2": ["tick:a.SH", "tick:b.SH"]}
         await relay.wish("edge-2", ["tick:a.SH"], 1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while len(await relay.wishes()) > 1:  # noqa: ASYNC110 - nobody tells when it ends
                 await asyncio.sleep(0.005)
         assert list(await relay.wishes()) == ["edge-1"]

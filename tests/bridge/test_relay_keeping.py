@@ -101,8 +101,8 @@ async def test_what_the_relay_has_forgotten_is_put_back(relay: FaultyRelay) -> N
     hub, feed = make_hub(), Keeping(relay)
     feed.put(REFERENCE, b"one")
     async with publishing(relay, hub, keeping=feed):
-        async with relay.listen(range(relay.shards)) as incoming, asyncio.timeout(PATIENCE_S):
-            await incoming.take()
+        async with relay.listen(range(relay.shards)) as incoming:
+            assert await incoming.take(PATIENCE_S)
         kept = await relay.kept(REFERENCE, 100)
         assert kept.endswith(b"one")
         for forget in (relay.flush, lambda: relay._kept.clear()):  # everything, and nothing but this
@@ -115,10 +115,9 @@ async def test_what_the_relay_has_forgotten_is_put_back(relay: FaultyRelay) -> N
 async def test_a_change_is_told_before_the_next_state_is_due(relay: FaultyRelay) -> None:
     hub, feed = make_hub(), Keeping(relay)
     async with relay.listen(range(relay.shards)) as incoming, publishing(relay, hub, keeping=feed, lease_ms=3_600_000):
-        async with asyncio.timeout(PATIENCE_S):
-            await incoming.take()
-            feed.put(REFUSALS, b"one")
-            states = [decode(message) for message in await incoming.take()]
+        assert await incoming.take(PATIENCE_S)
+        feed.put(REFUSALS, b"one")
+        states = [decode(message) for message in await incoming.take(PATIENCE_S)]
         assert states[-1] is not None
         assert states[-1].digests[REFUSALS] == feed.digests[REFUSALS] != ""
         assert await relay.kept(REFUSALS, 100) == bytes.fromhex(feed.digests[REFUSALS]) + b"one"
