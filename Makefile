@@ -19,7 +19,7 @@ help:
 	@echo 'make bench      fan-out, beside its peers, hours; some: make bench ARGS="burst steady"; all: ARGS=--list'
 	@echo 'make bench-quick    the same in under two minutes'
 	@echo 'make bench-instructions   instructions of the core for each row; needs valgrind'
-	@echo 'make bench-relay    feed, Redis and edges beside a hub alone; seven minutes'
+	@echo 'make bench-relay    feed, Redis and edges beside a hub alone; nine minutes'
 	@echo 'make bench-history  figures of history; some: ARGS="replay"; a whole day takes 7 GB'
 
 setup:

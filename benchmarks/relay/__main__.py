@@ -2,8 +2,9 @@
 
 python -m benchmarks.relay [steady] [burst] [flood] [edges] [--rounds 3] [--out result.json] [--more]
 
-A round of all takes two and a quarter minutes. No process is held to a processor: a deployment has more of them than
-this machine. What is done is written after each trial; with ``--more`` it is added to the rounds of an earlier run.
+A round of all takes three minutes. No process is held to a processor: a deployment has more of them than this machine;
+only the feed's CPU is measured with feed and Redis side by side as well. What is done is written after each trial; with
+``--more`` it is added to the rounds of an earlier run.
 Linux only; needs redis-server and gcc.
 """
 

@@ -49,10 +49,13 @@ EDGES: Final = Workload(
     period_ns=SECOND_NS // 600,
     seconds=8,
     warm_up_s=3.0,
-    contestants=("edge", "edges-2", "edges-4"),
+    contestants=("edge", "edges-2", "edges-4", "held-1", "held-2", "held-4"),
 )
 WORKLOADS: Final = {workload.name.removeprefix("relay-"): workload for workload in (STEADY, BURST, FLOOD, EDGES)}
 DEPLOYMENTS: Final = {
     deployment.name: deployment
-    for deployment in (Deployment("edge", 1), Deployment("edges-2", 2), Deployment("edges-4", 4))
+    for deployment in (
+        *(Deployment(name, edges) for name, edges in (("edge", 1), ("edges-2", 2), ("edges-4", 4))),
+        *(Deployment(f"held-{edges}", edges, holds_feed=True) for edges in (1, 2, 4)),
+    )
 }
