@@ -78,7 +78,7 @@ async def test_two_deployments_in_two_databases_hear_nothing_of_each_other(throu
             ends = [RedisRelay(Address.parse(f"{url}/{db}"), "argus", SHARDS) for _ in range(2)]
             for end in ends:
                 stack.push_async_callback(end.close)
-            await stack.enter_async_context(publishing(ends[0], hub))
+            await stack.enter_async_context(publishing(ends[0], hub, lease_ms=5000))
             edges.append(await stack.enter_async_context(following(ends[1])))
         for number in range(1, 6):
             for hub in hubs:

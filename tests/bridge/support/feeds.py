@@ -226,9 +226,11 @@ class Feed:
                 self.ousted.append(str(ousted))
             finally:
                 publishing.cancel()
-                await asyncio.gather(publishing, return_exceptions=True)
-                kill(self.leading.journal)
-                self.leading = None
+                try:
+                    await asyncio.gather(publishing, return_exceptions=True)
+                finally:  # also where it is killed while it waits
+                    kill(self.leading.journal)
+                    self.leading = None
 
 
 class Feeder:
