@@ -22,7 +22,7 @@ from bridge.relay.position import Position
 from bridge.relay.record import Record
 from bridge.relay.state import Reign, State
 from bridge.relay.state import decode as decode_state
-from bridge.relay.succession import Unproven, announce, divergence
+from bridge.relay.succession import Unproven, announce, announced, divergence, follows_on
 from bridge.relay.turn import MalformedError
 from hub.schema import CHANNELS
 
@@ -232,6 +232,10 @@ class Standby:
             await self._stop()
             return True, None if journal is None else await self._fit(journal, taken)
         except Unproven as error:
+            if follows_on(self._record.kept, announced(await self._relay.wishes())):
+                self._has_heard, self._silent_since_s = True, monotonic()  # it may go on, once this lease is over
+                self._wait_for_the_other()
+                return False, None
             await self._stop()
             if journal is not None:
                 _logger.critical("a new epoch begins: %s", error)

@@ -150,6 +150,11 @@ def announced(wishes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int]]
     return found
 
 
+def follows_on(kept: Kept, feeds: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether a feed that is there knows of a later reign in this one's epoch, and so may have what this one lacks."""
+    return any(epoch == kept.epoch and token > kept.token for epoch, token in feeds.values())
+
+
 def are_alone(kept: Kept, feeds: Mapping[str, tuple[str, int]]) -> bool:
     """Whether all others that ever followed say that they know of no feed after this one."""
     known = {name: token for name, (epoch, token) in feeds.items() if epoch == kept.epoch}

@@ -19,6 +19,7 @@ from bridge.relay.succession import (
     announced,
     are_alone,
     divergence,
+    follows_on,
     judge,
     published_end,
 )
@@ -149,6 +150,14 @@ def test_what_other_feeds_went_on_from_is_where_a_journal_may_differ() -> None:
     with pytest.raises(Unproven, match="too many"):
         divergence(Kept("me", EPOCH, 5), state(token=99, reigns=many))
     assert divergence(Kept("me", EPOCH, 10), state(token=99, reigns=many)) == Position(11, 0)
+
+
+def test_a_feed_that_has_led_since_in_the_same_epoch_may_go_on() -> None:
+    kept = Kept("me", EPOCH, 5, led=True, others=("a",))
+    assert follows_on(kept, announced(dict([announce(Kept("a", EPOCH, 6))])))
+    assert not follows_on(kept, announced(dict([announce(kept), announce(Kept("a", EPOCH, 5))])))
+    assert not follows_on(kept, announced(dict([announce(Kept("a", OTHER, 6))])))
+    assert not follows_on(kept, {})
 
 
 def test_feeds_are_alone_when_all_others_say_that_they_did_not_lead() -> None:

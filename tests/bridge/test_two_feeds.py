@@ -259,6 +259,29 @@ async def test_a_relay_that_was_away_for_longer_than_the_lease_and_lost_everythi
         assert len(stage.check()) == 1
 
 
+async def test_a_feed_that_does_not_know_yet_who_followed_it_lets_that_one_go_on(tmp_path: Path) -> None:
+    """It is back, the other one leads, and before it hears of that the relay loses everything: it gets the lease."""
+    async with staged(tmp_path) as stage:
+        await stage.begins()
+        first, second = stage.leader, stage.other
+        await stage.is_seen()
+        await first.kill()
+        first.line.flowing.clear()
+        first.start()
+        await until(lambda: second.takes)
+        await stage.stores(2)
+        second.line.flowing.clear()
+        stage.relay.flush()
+        first.line.flowing.set()
+        await until(lambda: stage.relay._owner.startswith(first.name))
+        second.line.flowing.set()
+        await until(lambda: second.leading is None)  # it has found that another one has the lease
+        await until(lambda: second.takes)
+        await stage.stores(2)
+        await stage.is_seen()
+        assert len(stage.check()) == 1
+
+
 async def test_where_the_newest_may_be_lost_the_feed_that_leads_goes_on(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.begins()

@@ -25,6 +25,7 @@ from tests.e2e.support.fed_hub import Line
 
 LISTENING: Final = r"Argus Hub is listening on .*"
 LEASE_S: Final = 2
+LOOK_S: Final = 0.1
 FEEDS: Final = 2
 SHARDS: Final = 16
 FEW_TOPICS: Final = 3
@@ -101,14 +102,18 @@ class RedisScene:
         return None
 
     async def _are_well(self) -> None:
-        """Return when a feed leads and the other one follows it: what befalls both at once is another matter."""
+        """Return when a feed leads and the other one follows it: what befalls both at once is another matter.
+
+        For a quarter of a lease: so long it may take until either of them has found out what has happened.
+        """
+        looks = 0
         async with asyncio.timeout(PATIENCE_S):
-            while True:
+            while looks * LOOK_S <= LEASE_S / 4:
                 leading = await self._leading()
                 others = [await self._page(number, "/readyz") for number in self._feeds if number != leading]
-                if leading is not None and all("following it up to row" in page for page in others):
-                    return
-                await asyncio.sleep(0.1)
+                is_well = leading is not None and all("following it up to row" in page for page in others)
+                looks = looks + 1 if is_well else 0
+                await asyncio.sleep(LOOK_S)
 
     async def _page(self, number: int, path: str) -> str:
         """A page of a process; nothing where it does not answer now."""
