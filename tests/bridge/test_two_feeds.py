@@ -12,12 +12,12 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from bridge.relay import answering, backoff, beginning, follower, hearing, publisher
+from bridge.relay import answering, beginning, hearing, publisher
 from bridge.relay.newest import Newest
 from bridge.relay.position import Position
 from hub.past import GapNotice
 from tests.bridge.support.feeds import LEASE_MS, SHARDS, Feed, Feeder, LosingRelay, Witness, until
-from tests.bridge.support.relaying import few
+from tests.bridge.support.relaying import few, hurry
 from tests.hub.support.core import tick
 
 CODES = [f"{600000 + number}.SH" for number in range(12)]
@@ -27,10 +27,7 @@ FEW = few("tick:600001.SH", "tick:600007.SH")
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are as short as the relay is near, and turns so short that batches are cut by them."""
-    monkeypatch.setattr(backoff, "FIRST_S", 0.001)
-    monkeypatch.setattr(backoff, "LAST_S", 0.01)
-    monkeypatch.setattr(follower, "SILENCE_S", 0.2)
-    monkeypatch.setattr(follower, "GRACE_S", 0.005)
+    hurry(monkeypatch)
     monkeypatch.setattr(beginning, "ANSWER_S", 0.1)
     monkeypatch.setattr(answering, "ASKED_S", 0.02)
     monkeypatch.setattr(hearing, "WISHES_S", 0.01)
